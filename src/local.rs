@@ -1,0 +1,270 @@
+//! Greenlet-local storage.
+
+use crate::rt::park;
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A place with one value for each greenlet; the thread's own stack has one too.
+///
+/// A new greenlet starts without a value: nothing is inherited. A value is
+/// dropped when its greenlet ends, on the greenlet, before those who wait for it
+/// wake; a thread's with the thread; and the current one when the `Local` itself
+/// is dropped. It is usually a `static`.
+///
+/// # How it works
+///
+/// The value is boxed in a map of the greenlet and counted while it is lent, so
+/// no borrow of the map is live while your code runs.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::Local;
+///
+/// static REQUEST: Local<u32> = Local::new();
+///
+/// let handlers = [1, 2].map(|id| greenlet::spawn(move || {
+///     REQUEST.set(id);
+///     greenlet::yield_now(); // the other one runs
+///     REQUEST.get()
+/// }));
+/// assert_eq!(handlers.map(|h| h.join().unwrap()), [Some(1), Some(2)]);
+/// assert_eq!(REQUEST.get(), None); // here
+/// ```
+pub struct Local<T: 'static> {
+    /// Given at the first use, since a `const fn` cannot count; 0 is none.
+    key: AtomicUsize,
+    init: Option<fn() -> T>,
+    /// The values never leave their threads.
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> UnwindSafe for Local<T> {}
+impl<T> RefUnwindSafe for Local<T> {}
+
+static NEXT_KEY: AtomicUsize = AtomicUsize::new(1);
+
+/// There is no value, and no initialiser.
+///
+/// # Examples
+///
+/// ```
+/// static X: greenlet::Local<u8> = greenlet::Local::new();
+/// assert_eq!(X.try_with(|x| *x), Err(greenlet::Unset));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unset;
+
+impl fmt::Display for Unset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no value in this greenlet")
+    }
+}
+
+impl std::error::Error for Unset {}
+
+impl<T: 'static> Local<T> {
+    /// Without a value until one is set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static NAME: greenlet::Local<String> = greenlet::Local::new();
+    /// assert!(!NAME.is_set());
+    /// ```
+    pub const fn new() -> Self {
+        Local {
+            key: AtomicUsize::new(0),
+            init: None,
+            value: PhantomData,
+        }
+    }
+
+    /// With an initialiser, run by the first use in each greenlet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static SEEN: greenlet::Local<Vec<u32>> = greenlet::Local::with_init(Vec::new);
+    /// assert_eq!(SEEN.with(Vec::len), 0);
+    /// ```
+    pub const fn with_init(init: fn() -> T) -> Self {
+        Local {
+            key: AtomicUsize::new(0),
+            init: Some(init),
+            value: PhantomData,
+        }
+    }
+
+    fn key(&self) -> usize {
+        // Relaxed throughout: a number, it orders nothing.
+        let key = self.key.load(Ordering::Relaxed);
+        if key != 0 {
+            return key;
+        }
+        let new = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        self.key
+            .compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|theirs| theirs, |_| new)
+    }
+
+    /// Sets this greenlet's value and returns the old one.
+    ///
+    /// # Panics
+    ///
+    /// Inside [`with`](Local::with) of the same `Local` in the same greenlet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static X: greenlet::Local<u8> = greenlet::Local::new();
+    /// assert_eq!(X.set(1), None);
+    /// assert_eq!(X.set(2), Some(1));
+    /// ```
+    #[track_caller]
+    pub fn set(&self, value: T) -> Option<T> {
+        self.refuse_lent("set");
+        let old = park::locals(|locals| locals.insert(self.key(), Rc::new(value)));
+        old.map(own)
+    }
+
+    /// Takes this greenlet's value out.
+    ///
+    /// # Panics
+    ///
+    /// Inside [`with`](Local::with) of the same `Local` in the same greenlet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static X: greenlet::Local<u8> = greenlet::Local::new();
+    /// X.set(1);
+    /// assert_eq!((X.take(), X.take()), (Some(1), None));
+    /// ```
+    #[track_caller]
+    pub fn take(&self) -> Option<T> {
+        self.refuse_lent("take");
+        park::locals(|locals| locals.remove(self.key())).map(own)
+    }
+
+    #[track_caller]
+    fn refuse_lent(&self, operation: &str) {
+        let value = park::locals(|locals| locals.get(self.key()));
+        // The map's count, this one, and those that are lent.
+        if value.is_some_and(|v| Rc::strong_count(&v) > 2) {
+            panic!("Local::{operation} inside `with` of the same Local");
+        }
+    }
+
+    /// Lends this greenlet's value to `f`, which may wait. The initialiser makes
+    /// one if there is none.
+    ///
+    /// # Panics
+    ///
+    /// If there is no value and no initialiser.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// static HITS: greenlet::Local<Cell<u32>> = greenlet::Local::with_init(|| Cell::new(0));
+    /// HITS.with(|hits| hits.set(hits.get() + 1));
+    /// assert_eq!(HITS.with(Cell::get), 1);
+    /// ```
+    #[track_caller]
+    pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(f) {
+            Ok(result) => result,
+            Err(Unset) => panic!("Local::with where no value is set; try_with asks first"),
+        }
+    }
+
+    /// As [`with`](Local::with), for a value that may be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Unset`] if there is no value and no initialiser.
+    ///
+    /// # Examples
+    ///
+    /// See [`Unset`].
+    pub fn try_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, Unset> {
+        let key = self.key();
+        let value = match park::locals(|locals| locals.get(key)) {
+            Some(value) => value,
+            None => {
+                // Outside of any borrow: the initialiser may use other locals.
+                let value: Rc<dyn Any> = Rc::new(self.init.ok_or(Unset)?());
+                park::locals(|locals| locals.insert(key, value.clone()));
+                value
+            }
+        };
+        let value = value.downcast_ref::<T>().expect("keys are not shared");
+        Ok(f(value))
+    }
+
+    /// A copy of this greenlet's value; the initialiser makes one if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static X: greenlet::Local<u8> = greenlet::Local::new();
+    /// X.set(4);
+    /// assert_eq!(X.get(), Some(4));
+    /// ```
+    pub fn get(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.try_with(T::clone).ok()
+    }
+
+    /// True if this greenlet has a value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static X: greenlet::Local<u8> = greenlet::Local::with_init(|| 1);
+    /// assert!(!X.is_set());
+    /// X.with(|_| ());
+    /// assert!(X.is_set());
+    /// ```
+    pub fn is_set(&self) -> bool {
+        park::locals(|locals| locals.contains(self.key()))
+    }
+}
+
+fn own<T: 'static>(value: Rc<dyn Any>) -> T {
+    let value = value.downcast::<T>().expect("keys are not shared");
+    Rc::into_inner(value).expect("refused while lent")
+}
+
+impl<T> Default for Local<T> {
+    fn default() -> Self {
+        Local::new()
+    }
+}
+
+impl<T> Drop for Local<T> {
+    fn drop(&mut self) {
+        let key = *self.key.get_mut();
+        if key != 0 {
+            let value = park::locals(|locals| locals.remove(key));
+            drop(value);
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Local<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = park::locals(|locals| locals.get(self.key()));
+        let value = value.as_deref().and_then(|v| v.downcast_ref::<T>());
+        f.debug_tuple("Local").field(&value).finish()
+    }
+}

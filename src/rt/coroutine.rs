@@ -1,0 +1,201 @@
+//! corosensei, wrapped: bind a stack, resume, suspend, raise.
+//!
+//! A [`Worker`] is a coroutine that runs greenlet after greenlet on its stack;
+//! it is never re-created. The hub's loop is the only one that resumes workers,
+//! always from the thread's own stack, and only the greenlet that runs suspends
+//! its own. The value handed over by a suspension (`Y`, the hub) travels in a
+//! register, so nothing that the loop needs next comes off the stack it has just
+//! left.
+//!
+//! `unsafe` here rests on three rules, all kept by `hub.rs`:
+//! 1. a worker is resumed only by the loop of the hub that owns it, on that
+//!    hub's thread, and the loop is not re-entered;
+//! 2. a [`Yielder`] is used only by the greenlet that runs on it;
+//! 3. memory made by [`leak`] is given back by [`reclaim`] only when nobody can
+//!    reach it any more.
+
+use super::stack;
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult};
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::io;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// The way out of a running worker.
+#[derive(Debug)]
+pub(crate) struct Yielder<Y>(NonNull<corosensei::Yielder<(), Y>>);
+
+impl<Y> Clone for Yielder<Y> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<Y> Copy for Yielder<Y> {}
+
+impl<Y> Yielder<Y> {
+    /// Leaves this worker's stack; returns when it is resumed.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs on the worker that this yielder belongs to.
+    #[inline(always)]
+    pub(crate) unsafe fn suspend(self, value: Y) {
+        // SAFETY: corosensei's yielder lives at the base of the worker's stack,
+        // which exists because the caller runs on it.
+        unsafe { self.0.as_ref() }.suspend(value);
+    }
+}
+
+/// What a worker runs each time it is given work: one greenlet from start to
+/// end. `None` ends the worker.
+pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
+
+/// A coroutine on a stack of its own that runs greenlet after greenlet.
+pub(crate) struct Worker<Y: 'static> {
+    coroutine: UnsafeCell<Coroutine<(), Y, (), DefaultStack>>,
+    size: usize,
+}
+
+impl<Y: 'static> Worker<Y> {
+    /// A worker on a fresh stack; `entry` runs at its first resume.
+    pub(crate) fn start(size: usize, entry: Entry<Y>) -> io::Result<&'static Self> {
+        let stack = stack::allocate(size)?;
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            // If anything unwound out of `entry`, it would unwind the hub's
+            // loop under the feet of other greenlets.
+            let bomb = AbortOnUnwind;
+            while let Some(value) = entry(Yielder(NonNull::from(yielder))) {
+                yielder.suspend(value);
+            }
+            std::mem::forget(bomb);
+        });
+        Ok(leak(Worker {
+            coroutine: UnsafeCell::new(coroutine),
+            size,
+        }))
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Runs the worker until it suspends; `None` if it has ended.
+    #[inline]
+    pub(crate) fn resume(&'static self) -> Option<Y> {
+        // SAFETY: rule 1: the loop alone resumes, and not from inside a worker,
+        // so no other reference to the coroutine exists.
+        match unsafe { (*self.coroutine.get()).resume(()) } {
+            CoroutineResult::Yield(value) => Some(value),
+            CoroutineResult::Return(()) => None,
+        }
+    }
+
+    /// Gives back an idle worker's stack. Its `entry` must answer `None`.
+    pub(crate) fn retire(&'static self) {
+        let ended = self.resume().is_none();
+        assert!(ended, "a worker that is retired has no greenlet");
+        // SAFETY: rule 3: the hub has taken the worker out of its pool and no
+        // record refers to it, since it had no greenlet.
+        unsafe { reclaim(self) };
+    }
+}
+
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("greenlet: a panic escaped a greenlet's root; this is a bug, aborting");
+        std::process::abort();
+    }
+}
+
+/// Memory that lives as long as its hub, whose end cannot be expressed as a
+/// lifetime: the hub's data is reached from stacks that the compiler knows
+/// nothing about.
+pub(crate) fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// Frees what [`leak`] made.
+///
+/// # Safety
+///
+/// `value` came from [`leak`], and no reference to it is used again.
+unsafe fn reclaim<T>(value: &'static T) {
+    // SAFETY: the caller's promise; `leak` took it from a `Box`.
+    drop(unsafe { Box::from_raw(std::ptr::from_ref(value).cast_mut()) });
+}
+
+/// Frees a hub and its records when the hub has ended cleanly.
+///
+/// This is not `unsafe` to call only because its one caller is `Hub::close`,
+/// which has seen that no greenlet is alive (so no record is linked anywhere,
+/// no timer, node or ready queue names one), that the thread no longer knows
+/// the hub, and that it runs on the root, outside the hub's loop (rule 3).
+pub(crate) fn reclaim_ended_hub<H, R>(hub: &'static H, records: Vec<&'static R>) {
+    for record in records {
+        // SAFETY: see above.
+        unsafe { reclaim(record) };
+    }
+    // SAFETY: see above.
+    unsafe { reclaim(hub) };
+}
+
+/// What a greenlet does, and whom it tells.
+pub(crate) trait Job {
+    /// Runs on the greenlet, once. Never unwinds.
+    fn run(&self, order: Order);
+    /// The hub's thread ends with this greenlet unfinished: tell those who wait.
+    fn abandon(&self);
+}
+
+/// What a greenlet's job is to do at its first turn.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Run the body.
+    Run,
+    /// Killed before the start: drop the body unrun.
+    Kill,
+    /// No stack could be had for it: drop the body unrun.
+    NoStack(io::Error),
+}
+
+/// Forgets the lifetime of a scoped greenlet's job.
+///
+/// Not `unsafe` to call only because its one caller is `scope.rs`, which keeps
+/// the promise that makes it sound: `scope` neither returns nor unwinds before
+/// each child's job has been consumed and dropped (its count of children falls
+/// as the last act of a job), and if that cannot be had, it aborts. The hub
+/// that leaks a started child leaks its stack with it and never ends the frame
+/// that the child borrows from, which lives on a leaked stack or on a thread
+/// that cannot leave `scope`.
+pub(crate) fn erase<'scope>(job: Rc<dyn Job + 'scope>) -> Rc<dyn Job> {
+    // SAFETY: only the lifetime changes; see above for why nothing outlives it.
+    unsafe { std::mem::transmute::<Rc<dyn Job + 'scope>, Rc<dyn Job + 'static>>(job) }
+}
+
+/// Why a greenlet's stack is unwound without a panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwind {
+    /// A kill: caught at the greenlet's root.
+    Kill,
+    /// The frame of that number (a timeout or a scope): caught there.
+    Frame(u64),
+}
+
+impl Unwind {
+    /// Unwinds the caller's stack as a panic would, but without the panic hook.
+    pub(crate) fn raise(self) -> ! {
+        std::panic::resume_unwind(Box::new(self))
+    }
+
+    /// Recognises its own payload.
+    pub(crate) fn of(payload: &(dyn Any + Send)) -> Option<Unwind> {
+        payload.downcast_ref().copied()
+    }
+}
+
+/// Whether this build can unwind; without it there are no kills and no timeout scopes.
+pub(crate) const CAN_UNWIND: bool = cfg!(panic = "unwind");

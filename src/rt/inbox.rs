@@ -1,0 +1,295 @@
+//! Wakes, spawns and kills from other threads, and how a hub sleeps.
+//!
+//! # The protocol
+//!
+//! The inbox is one word: EMPTY, SLEEP, CLOSED, or the head of a list of
+//! records that other threads have woken. A record is named by its index in its
+//! hub, and the list runs through a link in each record's [`Address`], so a wake
+//! allocates nothing and a stale word is only a number.
+//!
+//! - *Push*: read the head, write it into the own link, compare-exchange. A
+//!   pusher that replaced SLEEP unparks the hub, nobody else does: at most one
+//!   system call per sleep, none while the hub is awake.
+//! - *Drain*: the hub swaps the word for EMPTY and has the whole list.
+//! - *Sleep*: the hub moves EMPTY to SLEEP by compare-exchange and parks. If
+//!   that fails the list is not empty and the hub does not sleep.
+//!
+//! *No wake is lost.* All steps are read-modify-writes of one word, so they have
+//! one order. A push before the hub's EMPTY -> SLEEP makes it fail; a push after
+//! it finds SLEEP and unparks, and the parker keeps its token. Two variables (a
+//! list and a flag) would need a full fence on each side.
+//!
+//! A record is in the list at most once: only who moved its wait word pushes it,
+//! and the word moves again only after the hub has taken it out and resumed it.
+//!
+//! Spawns and kills are rare and carry data; they lie in a locked vector, whose
+//! step from empty to filled pushes one reserved entry, [`MAIL`].
+//!
+//! *Nothing dangles.* A pusher holds the [`Address`], and with it the inbox,
+//! from before it moves the wait word until after its look at SLEEP; the woken
+//! greenlet may have ended, and its thread with it, by then.
+
+use super::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use super::word::Word;
+use std::fmt;
+use std::time::Instant;
+
+const EMPTY: usize = 0;
+const SLEEP: usize = usize::MAX;
+const CLOSED: usize = usize::MAX - 1;
+const MAIL: usize = usize::MAX - 2;
+
+/// One permit to go on, for one thread.
+#[derive(Debug)]
+pub(crate) struct Parker {
+    token: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Parker {
+            token: Mutex::new(false),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Blocks the thread until [`unpark`](Parker::unpark) or the deadline. May return early.
+    pub(crate) fn park(&self, deadline: Option<Instant>) {
+        let mut token = lock(&self.token);
+        while !*token {
+            token = match deadline {
+                None => self.changed.wait(token).unwrap_or_else(|e| e.into_inner()),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    let waited = self.changed.wait_timeout(token, left);
+                    waited.unwrap_or_else(|e| e.into_inner()).0
+                }
+            };
+        }
+        *token = false;
+    }
+
+    pub(crate) fn unpark(&self) {
+        *lock(&self.token) = true;
+        self.changed.notify_one();
+    }
+}
+
+/// Where a waiter's wake goes.
+#[derive(Debug)]
+pub(crate) enum Address {
+    /// A greenlet or root: the record of that index in the hub of that inbox.
+    Hub {
+        inbox: Arc<Inbox>,
+        index: usize,
+        link: AtomicUsize,
+    },
+    /// A plain thread.
+    Thread(Parker),
+}
+
+impl Address {
+    pub(crate) fn of_record(inbox: Arc<Inbox>, index: usize) -> Arc<Self> {
+        let link = AtomicUsize::new(EMPTY);
+        Arc::new(Address::Hub { inbox, index, link })
+    }
+
+    /// Delivers a wake that the caller won by moving the waiter's word.
+    pub(crate) fn wake(&self) {
+        match self {
+            Address::Hub { inbox, index, link } => inbox.push(index + 1, link),
+            Address::Thread(parker) => parker.unpark(),
+        }
+    }
+}
+
+/// A waiter as notifiers see it: its word, and where its wake goes.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) word: Word,
+    pub(crate) address: Arc<Address>,
+}
+
+/// What other threads send besides wakes.
+pub(crate) enum Mail {
+    /// A closure to be spawned.
+    Spawn(Box<dyn RemoteSpawn>),
+    /// Kill the greenlet `id`, if it is still in the record `index`. The sender
+    /// does not know the record of a greenlet whose own mail was not read when it
+    /// looked; that mail comes first.
+    Kill { index: Option<usize>, id: u64 },
+}
+
+/// A greenlet on its way to another hub.
+pub(crate) trait RemoteSpawn: Send {
+    /// On the hub's thread: become a greenlet.
+    fn deliver(self: Box<Self>);
+    /// The hub has ended: tell those who wait.
+    fn refuse(self: Box<Self>);
+}
+
+#[derive(Default)]
+struct Mailbox {
+    mail: Vec<Mail>,
+    closed: bool,
+}
+
+/// See the module.
+pub(crate) struct Inbox {
+    word: AtomicUsize,
+    mail_link: AtomicUsize,
+    mailbox: Mutex<Mailbox>,
+    parker: Parker,
+    /// Whether the hub simulates: then other threads have no business with it.
+    simulated: AtomicBool,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Inbox {
+            word: AtomicUsize::new(EMPTY),
+            mail_link: AtomicUsize::new(EMPTY),
+            mailbox: Mutex::new(Mailbox::default()),
+            parker: Parker::new(),
+            simulated: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn simulate(&self) {
+        // Relaxed: set before any other thread can know this inbox.
+        self.simulated.store(true, Ordering::Relaxed);
+    }
+
+    fn push(&self, entry: usize, link: &AtomicUsize) {
+        assert!(
+            !self.simulated.load(Ordering::Relaxed),
+            "a Simulation was woken from another thread, which would make its result depend on chance"
+        );
+        let mut head = self.word.load(Ordering::Relaxed);
+        loop {
+            if head == CLOSED {
+                return;
+            }
+            // Relaxed: published by the compare-exchange below.
+            link.store(if head == SLEEP { EMPTY } else { head }, Ordering::Relaxed);
+            // Release: the hub that drains the word sees the link and all that
+            // the pusher did before the wake. Nothing is read on success, but
+            // the chain of pushes is one release sequence for the drain.
+            match self
+                .word
+                .compare_exchange(head, entry, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(SLEEP) => return self.parker.unpark(),
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Sends mail; gives it back if the hub has ended.
+    pub(crate) fn send(&self, mail: Mail) -> Result<(), Mail> {
+        let first = {
+            let mut mailbox = lock(&self.mailbox);
+            if mailbox.closed {
+                return Err(mail);
+            }
+            mailbox.mail.push(mail);
+            mailbox.mail.len() == 1
+        };
+        if first {
+            self.push(MAIL, &self.mail_link);
+        }
+        Ok(())
+    }
+
+    /// Takes all that has come: calls `wake` for each woken record in order of
+    /// arrival, and returns the mail.
+    pub(crate) fn drain<'a>(
+        &self,
+        link_of: impl Fn(usize) -> &'a Address,
+        mut wake: impl FnMut(usize),
+    ) -> Vec<Mail> {
+        if self.word.load(Ordering::Relaxed) == EMPTY {
+            return Vec::new();
+        }
+        // Acquire: pairs with the pushers' Release.
+        let mut entry = self.word.swap(EMPTY, Ordering::Acquire);
+        debug_assert!(entry < MAIL || entry == MAIL);
+        // The list is newest first: turn it round through the same links, which
+        // belong to the hub from here on.
+        let link = |entry: usize| match entry {
+            MAIL => &self.mail_link,
+            entry => match link_of(entry - 1) {
+                Address::Hub { link, .. } => link,
+                Address::Thread(_) => unreachable!("a hub's record has a hub's address"),
+            },
+        };
+        let mut oldest = EMPTY;
+        while entry != EMPTY {
+            let next = link(entry).load(Ordering::Relaxed);
+            link(entry).store(oldest, Ordering::Relaxed);
+            oldest = entry;
+            entry = next;
+        }
+        let mut mail = Vec::new();
+        while oldest != EMPTY {
+            // Read the link first: once its mail is taken, MAIL may be pushed anew.
+            let next = link(oldest).load(Ordering::Relaxed);
+            if oldest == MAIL {
+                mail = std::mem::take(&mut lock(&self.mailbox).mail);
+            } else {
+                wake(oldest - 1);
+            }
+            oldest = next;
+        }
+        mail
+    }
+
+    /// Sleeps until a push or the deadline; not at all if something has come.
+    pub(crate) fn sleep(&self, deadline: Option<Instant>) {
+        // Relaxed: the word carries no data here; what a pusher published is
+        // acquired by the drain.
+        let (relaxed, slept) = (Ordering::Relaxed, SLEEP);
+        if self
+            .word
+            .compare_exchange(EMPTY, slept, relaxed, relaxed)
+            .is_ok()
+        {
+            self.parker.park(deadline);
+            // If this fails, a push has replaced SLEEP already.
+            let _ = self
+                .word
+                .compare_exchange(slept, EMPTY, relaxed, relaxed);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == EMPTY
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.mailbox).closed
+    }
+
+    /// Refuses all that comes from now on; returns the mail that nobody read.
+    pub(crate) fn close(&self) -> Vec<Mail> {
+        let mail = {
+            let mut mailbox = lock(&self.mailbox);
+            mailbox.closed = true;
+            std::mem::take(&mut mailbox.mail)
+        };
+        // AcqRel: as in push and drain; what is still in the list is dropped.
+        self.word.swap(CLOSED, Ordering::AcqRel);
+        mail
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}

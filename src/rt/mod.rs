@@ -1,0 +1,47 @@
+//! The machinery. Nothing in it is public.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `wait` | waiter nodes, their FIFO lists, the monitor under every primitive, latch, `wait_any`: the core (`unsafe`) |
+//! | `park` | who is waiting (greenlet, root, thread) and how each is suspended and woken |
+//! | `hub` | ready queue, turn, idle, root, records of greenlets |
+//! | `task` | what greenlet, root and thread have in common: kills, frames, locals |
+//! | `inbox` | wakes, spawns and kills from other threads; the sleep protocol |
+//! | `timers` | indexed 4-ary heap, pure data |
+//! | `coroutine` | corosensei wrapped: bind, resume, suspend, raise (`unsafe`) |
+//! | `stack` | sizes and allocation of stacks |
+//! | `clock` | real and virtual time |
+//! | `word` | the wait word: who ends a wait |
+//! | `sync` | std and parking_lot, or loom |
+//!
+//! # Arrows
+//!
+//! `wait -> park -> hub -> {task, inbox, timers, coroutine} -> {clock, stack}`;
+//! `sync`, `word` and `clock` are leaves that all may use; `task` names the
+//! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
+//! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
+//!
+//! # The shape of a wait
+//!
+//! `prepare` (never inlined) decides under the primitive's lock; if it must wait
+//! it links the waiter's node, which lives in the frame of the public method, and
+//! returns how to suspend. Only the switch itself is inlined into that method.
+//! `complete` (never inlined) disarms, unlinks and then returns or raises. So no
+//! frame of this crate is live across a switch, and the calls and returns on both
+//! sides of it pair up for the return predictor. At the root and on a plain
+//! thread, which have nobody to switch to, `prepare` does all of it.
+
+pub(crate) mod clock;
+pub(crate) mod coroutine;
+pub(crate) mod hub;
+pub(crate) mod inbox;
+pub(crate) mod park;
+pub(crate) mod stack;
+pub(crate) mod sync;
+pub(crate) mod task;
+pub(crate) mod timers;
+pub(crate) mod wait;
+pub(crate) mod word;
+
+#[cfg(all(test, greenlet_loom))]
+mod models;

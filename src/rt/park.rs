@@ -1,0 +1,362 @@
+//! Who is waiting, and how each is suspended and woken.
+//!
+//! | party | suspends by | is woken by |
+//! |---|---|---|
+//! | greenlet | switching to its hub's loop | an entry in the ready queue, or in the inbox from another thread |
+//! | root | running the loop until its own entry comes up | the same |
+//! | plain thread without a hub | parking the thread | unparking it |
+//!
+//! An async task would be a fourth row: an [`Address`] that holds its waker, and
+//! a future that holds the node and polls the word. Nothing else would change.
+//!
+//! # Wakes
+//!
+//! A notifier works under the lock of the primitive's list: it unlinks a node
+//! and [`claim`]s its waiter. A waiter of the same hub goes to the ready queue at
+//! once; wakes of others are collected in [`Wakes`], each holding the waiter's
+//! address, and delivered after the unlock. The notifier may use the node of a
+//! waiter that it has claimed until it unlocks: a greenlet cannot run before it
+//! is woken, and a plain thread, which could see its word early, passes through
+//! the lock before it leaves (`wait::Monitor::complete`).
+
+use super::clock::Limit;
+use super::coroutine::Unwind;
+use super::hub::{Hub, Record, Switch};
+use super::inbox::{Address, Parker, Waiter};
+use super::sync::{Arc, thread_lazy};
+use super::task::{FrameState, Locals, Site, Task};
+use super::word::{Outcome, Word};
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Wakes that other threads are owed, delivered after the unlock.
+pub(crate) struct Wakes(SmallVec<[Arc<Address>; BATCH]>);
+
+/// Waiters that a broadcast claims before it lets go of the lock. Small under
+/// loom, so that a model can go over it.
+pub(crate) const BATCH: usize = if cfg!(greenlet_loom) { 2 } else { 32 };
+
+impl Wakes {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Wakes(SmallVec::new())
+    }
+
+    #[inline]
+    pub(crate) fn deliver(&mut self) {
+        for address in self.0.drain(..) {
+            address.wake();
+        }
+    }
+}
+
+/// Claims a waiter through its node of that index: true if no one else has ended
+/// its wait. The caller holds the lock of the list that the node was in.
+#[inline]
+pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
+    if let Address::Hub { inbox, index: record, .. } = &*waiter.address
+        && let Some(hub) = Hub::get()
+        && Arc::ptr_eq(inbox, hub.inbox())
+    {
+        let won = waiter.word.notify(index);
+        if won {
+            hub.make_ready_index(*record);
+        }
+        return won;
+    }
+    // The address first: it keeps the inbox alive until after the delivery.
+    let address = waiter.address.clone();
+    let won = waiter.word.notify(index);
+    if won {
+        wakes.0.push(address);
+    }
+    won
+}
+
+/// A thread without a hub, as a waiter.
+pub(crate) struct Thread {
+    task: Task,
+    waiter: Waiter,
+}
+
+impl Thread {
+    fn new() -> Rc<Self> {
+        Rc::new(Thread {
+            task: Task::default(),
+            waiter: Waiter {
+                word: Word::new(),
+                address: Arc::new(Address::Thread(Parker::new())),
+            },
+        })
+    }
+
+    /// The calling thread's own. While its locals are torn down, a fresh one.
+    fn current() -> Rc<Self> {
+        THREAD
+            .try_with(Rc::clone)
+            .unwrap_or_else(|_| Thread::new())
+    }
+}
+
+thread_lazy! {
+    static THREAD: Rc<Thread> = Thread::new();
+}
+
+/// Who calls.
+pub(crate) enum Party {
+    /// A greenlet, or the root of a thread with a hub.
+    Hub(&'static Hub, &'static Record),
+    Thread(Rc<Thread>),
+}
+
+/// Why a wait does not happen.
+pub(crate) enum Obstacle {
+    /// The thread is panicking; it says no, where its type can.
+    Panicking,
+    /// `no_switch` forbids it.
+    NoSwitch,
+    /// A kill, an expiry or an aborted scope is due.
+    Due(Unwind),
+}
+
+impl Party {
+    #[inline]
+    pub(crate) fn current() -> Self {
+        match Hub::get() {
+            Some(hub) => Party::Hub(hub, hub.current()),
+            None => Party::Thread(Thread::current()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn task(&self) -> &Task {
+        match self {
+            Party::Hub(_, record) => &record.task,
+            Party::Thread(thread) => &thread.task,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn waiter(&self) -> &Waiter {
+        match self {
+            Party::Hub(_, record) => &record.waiter,
+            Party::Thread(thread) => &thread.waiter,
+        }
+    }
+
+    /// The time as this party sees it.
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Party::Hub(hub, _) => hub.now(),
+            Party::Thread(_) => Instant::now(),
+        }
+    }
+
+    /// What is raised now, if anything is due. Never while panicking, since
+    /// that would abort.
+    #[inline]
+    pub(crate) fn due(&self) -> Option<Unwind> {
+        let due = self.task().due()?;
+        debug_assert!(!std::thread::panicking());
+        if due == Unwind::Kill && self.task().swallows_kills() {
+            eprintln!("greenlet: {} keeps swallowing its kill", self.describe());
+        }
+        Some(due)
+    }
+
+    /// Why a wait that must suspend cannot.
+    #[inline]
+    pub(crate) fn obstacle(&self) -> Option<Obstacle> {
+        if std::thread::panicking() {
+            // A thread without a hub has nobody to switch to: it just blocks.
+            return matches!(self, Party::Hub(..)).then_some(Obstacle::Panicking);
+        }
+        if !self.task().may_switch() {
+            return Some(Obstacle::NoSwitch);
+        }
+        self.due().map(Obstacle::Due)
+    }
+
+    /// Suspends, after the word was announced and the node linked. A greenlet
+    /// gets the switch to make; for the others the wait is over on return.
+    #[inline]
+    pub(crate) fn suspend(&self, site: Site, limit: Limit) -> Option<Switch> {
+        match self {
+            Party::Hub(hub, record) => {
+                hub.begin_wait(record, site, limit);
+                let switch = hub.switch();
+                if switch.is_none() {
+                    hub.run_root();
+                }
+                switch
+            }
+            Party::Thread(thread) => {
+                thread.park(limit);
+                None
+            }
+        }
+    }
+
+    /// The wait is over: disarm its timer, read how it ended, be ready for the next.
+    #[inline]
+    pub(crate) fn settle(&self) -> Outcome {
+        if let Party::Hub(hub, record) = self {
+            hub.disarm(record);
+        }
+        let word = &self.waiter().word;
+        let outcome = word.outcome().expect("woken without an outcome");
+        word.reset();
+        outcome
+    }
+
+    /// True if this party could see the end of its wait before the notifier has
+    /// let go of the lock.
+    #[inline]
+    pub(crate) fn leaves_early(&self) -> bool {
+        matches!(self, Party::Thread(_))
+    }
+
+    /// The report, if the wait has ended because it could never have.
+    #[inline]
+    pub(crate) fn deadlock(&self) -> Option<String> {
+        match self {
+            Party::Hub(hub, _) => hub.take_deadlock(),
+            Party::Thread(_) => None,
+        }
+    }
+
+    /// For messages.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Party::Hub(hub, record) if hub.is_root(record) => "the root".to_owned(),
+            Party::Hub(_, record) => match record.name() {
+                Some(name) => format!("greenlet '{name}'"),
+                None => format!("greenlet #{}", record.id()),
+            },
+            Party::Thread(_) => "a thread without a hub".to_owned(),
+        }
+    }
+
+    // ---- frames ----
+
+    /// Opens a frame that fires at the limit, if ever.
+    pub(crate) fn open_frame(&self, limit: Limit) -> u64 {
+        let id = self.task().open(false);
+        self.arm_frame(id, limit);
+        id
+    }
+
+    fn arm_frame(&self, id: u64, limit: Limit) {
+        match self {
+            Party::Hub(_, _) if matches!(limit, Limit::Never) => {}
+            Party::Hub(hub, record) => hub.arm_frame(record, id, limit),
+            Party::Thread(thread) => {
+                thread.task.frame(id, |f| Task::arm_by_deadline(f, limit));
+            }
+        }
+    }
+
+    /// Takes a frame's timer and gives its state a new value; the old one is
+    /// returned, `None` if the frame is not open.
+    pub(crate) fn reset_frame(
+        &self,
+        id: u64,
+        state: FrameState,
+        limit: Limit,
+    ) -> Option<FrameState> {
+        let (timer, was) = self.task().frame(id, |f| {
+            f.deadline = None;
+            (f.timer.take(), std::mem::replace(&mut f.state, state))
+        })?;
+        if let Party::Hub(hub, _) = self {
+            hub.disarm_frame(timer);
+        }
+        self.arm_frame(id, limit);
+        self.task().reconsider();
+        Some(was)
+    }
+
+    /// Closes a frame.
+    pub(crate) fn close_frame(&self, id: u64) -> Option<FrameState> {
+        let frame = self.task().close(id)?;
+        if let Party::Hub(hub, _) = self {
+            hub.disarm_frame(frame.timer);
+        }
+        Some(frame.state)
+    }
+}
+
+impl Thread {
+    fn park(&self, limit: Limit) {
+        let Address::Thread(parker) = &*self.waiter.address else {
+            unreachable!("a thread's address is a thread's")
+        };
+        let word = &self.waiter.word;
+        let own = match limit {
+            Limit::Never => None,
+            limit => limit.deadline(Instant::now()),
+        };
+        while word.outcome().is_none() {
+            // While panicking nothing may be raised, so no frame interrupts.
+            let frame = match std::thread::panicking() {
+                true => None,
+                false => self.task.next_frame_deadline(),
+            };
+            let until = own.into_iter().chain(frame.map(|(t, _)| t)).min();
+            parker.park(until);
+            if until.is_none_or(|t| Instant::now() < t) {
+                continue;
+            }
+            if own == until {
+                word.expire();
+            } else if let Some((_, id)) = frame
+                && self.task.fire(id)
+            {
+                word.expire();
+            }
+        }
+    }
+}
+
+/// The thread's hub, made if need be.
+pub(crate) fn hub() -> &'static Hub {
+    Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
+}
+
+/// Ends the thread's hub; scopes that are open at the root live on.
+pub(crate) fn close_hub(hub: &'static Hub) {
+    hub.hand_frames_back(&Thread::current().task);
+    hub.close();
+}
+
+/// A wait that cannot say no was reached while panicking: suspending would let
+/// other greenlets run in the middle of an unwind, and nothing could be returned.
+#[cold]
+pub(crate) fn abort_panicking(site: Site) -> ! {
+    eprintln!(
+        "greenlet: {} at {} would wait while {} is panicking; aborting",
+        site.operation,
+        site.place,
+        Party::current().describe()
+    );
+    std::process::abort()
+}
+
+thread_lazy! {
+    /// The locals of the thread itself: of its root, and before there is a hub.
+    static THREAD_LOCALS: Locals = Locals::default();
+}
+
+/// The locals of whoever runs. While a thread's own are torn down it has none.
+pub(crate) fn locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
+    match Hub::get().filter(|hub| !hub.at_root()) {
+        Some(hub) => f(&hub.current().task.locals),
+        None => {
+            let mut f = Some(f);
+            THREAD_LOCALS
+                .try_with(|locals| f.take().expect("called once")(locals))
+                .unwrap_or_else(|_| f.take().expect("not called")(&Locals::default()))
+        }
+    }
+}

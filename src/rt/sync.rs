@@ -1,0 +1,162 @@
+//! std and parking_lot, or loom: the only file that names either.
+//!
+//! Everything below `rt` takes its atomics, locks, reference counts and
+//! thread-locals from here, so that a build with `--cfg greenlet_loom` runs the
+//! very same code under the model checker. Two things differ there: loom's
+//! types have no `const` constructors ([`const_fn`] hides that), and a
+//! [`Lock`] ignores its raw lock, because loom brings its own.
+
+#[cfg(not(greenlet_loom))]
+mod imp {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+    /// The raw lock of the shared primitives.
+    pub(crate) type Raw = parking_lot::RawMutex;
+    /// A lock around a primitive's state, generic over its raw lock.
+    pub(crate) type Lock<R, T> = lock_api::Mutex<R, T>;
+    /// What [`Lock::lock`] returns.
+    pub(crate) type LockGuard<'a, R, T> = lock_api::MutexGuard<'a, R, T>;
+    pub(crate) use lock_api::RawMutex;
+
+    /// A cell whose accesses loom can watch.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+        /// A pointer for reading.
+        #[inline]
+        pub(crate) fn read(&self) -> *const T {
+            self.0.get()
+        }
+        /// A pointer for writing.
+        #[inline]
+        pub(crate) fn write(&self) -> *mut T {
+            self.0.get()
+        }
+        #[inline]
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+}
+
+#[cfg(greenlet_loom)]
+mod imp {
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    pub(crate) use lock_api::RawMutex;
+    pub(crate) type Raw = parking_lot::RawMutex;
+    pub(crate) type LockGuard<'a, R, T> = loom::sync::MutexGuard<'a, Held<R, T>>;
+
+    /// loom's mutex in the shape of `lock_api::Mutex`.
+    pub(crate) struct Lock<R, T>(loom::sync::Mutex<Held<R, T>>);
+
+    /// The value under a loom lock; the raw lock is only a type here.
+    pub(crate) struct Held<R, T>(T, PhantomData<fn() -> R>);
+
+    impl<R, T> std::ops::Deref for Held<R, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    impl<R, T> std::ops::DerefMut for Held<R, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.0
+        }
+    }
+
+    impl<R, T> Lock<R, T> {
+        pub(crate) fn new(value: T) -> Self {
+            Lock(loom::sync::Mutex::new(Held(value, PhantomData)))
+        }
+        pub(crate) fn lock(&self) -> LockGuard<'_, R, T> {
+            self.0.lock().unwrap()
+        }
+        pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, R, T>> {
+            self.0.try_lock().ok()
+        }
+    }
+
+    /// loom's cell: reports unordered accesses. It watches the moment at which a
+    /// pointer is asked for.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            UnsafeCell(loom::cell::UnsafeCell::new(value))
+        }
+        pub(crate) fn read(&self) -> *const T {
+            self.0.with(|p| p)
+        }
+        pub(crate) fn write(&self) -> *mut T {
+            self.0.with_mut(|p| p)
+        }
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+
+    impl<R, T> fmt::Debug for Lock<R, T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Lock")
+        }
+    }
+}
+
+pub(crate) use imp::*;
+
+/// Locks one of our own std mutexes. None of them is ever held across user
+/// code, so a poisoned one cannot be inconsistent.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// A function that is `const` except under loom, whose types cannot be.
+#[cfg(not(greenlet_loom))]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+}
+#[cfg(greenlet_loom)]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
+}
+pub(crate) use const_fn;
+
+/// A thread-local with a constant initial value. loom must see its own, since
+/// std's would be shared by all of a model's threads.
+#[cfg(not(greenlet_loom))]
+macro_rules! thread_cell {
+    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+        std::thread_local! { $(#[$meta])* static $name: $ty = const { $init }; }
+    };
+}
+#[cfg(greenlet_loom)]
+macro_rules! thread_cell {
+    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+        loom::thread_local! { $(#[$meta])* static $name: $ty = $init; }
+    };
+}
+pub(crate) use thread_cell;
+
+/// A thread-local that is made at its first use and has a destructor.
+#[cfg(not(greenlet_loom))]
+macro_rules! thread_lazy {
+    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+        std::thread_local! { $(#[$meta])* static $name: $ty = $init; }
+    };
+}
+#[cfg(greenlet_loom)]
+macro_rules! thread_lazy {
+    ($($rest:tt)*) => { loom::thread_local! { $($rest)* } };
+}
+pub(crate) use thread_lazy;

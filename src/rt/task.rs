@@ -1,0 +1,301 @@
+//! What a greenlet, a root and a plain thread have in common while they run:
+//! kills, timeout scopes and shields, the wait they are in, their locals.
+//!
+//! All of it is touched by the task's own thread only.
+//!
+//! # Frames
+//!
+//! A task keeps its open [`timeout`](crate::timeout()), [`scope`](crate::scope())
+//! and [`shield`](crate::shield) frames in order of opening. A timeout's or
+//! scope's frame is *armed*, *pending* (fired, not raised yet), *raised*, or
+//! *cancelled*. [`Task::due`] is the one place that decides what a wait raises:
+//! a kill before any frame, the outermost pending frame before inner ones (an
+//! inner scope would be caught inside the outer one and lose it), and nothing
+//! that lies outside the innermost shield.
+
+use super::clock::Limit;
+use super::coroutine::Unwind;
+use super::timers::TimerId;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A greenlet's name. std's count even under loom: nothing is decided by it.
+pub(crate) type Name = std::sync::Arc<str>;
+
+/// Where and in which operation a task waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) operation: &'static str,
+    pub(crate) place: &'static Location<'static>,
+}
+
+impl Site {
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn here(operation: &'static str) -> Self {
+        Site {
+            operation,
+            place: Location::caller(),
+        }
+    }
+}
+
+/// How far a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameState {
+    Armed,
+    Pending,
+    Raised,
+    Cancelled,
+}
+
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) id: u64,
+    /// A shield has no state of its own; it only hides what lies outside it.
+    pub(crate) shield: bool,
+    pub(crate) state: FrameState,
+    /// On a hub: the timer. On a plain thread: nothing, `deadline` serves.
+    pub(crate) timer: Option<TimerId>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Task {
+    /// True if `due` could find something; saves looking at each wait.
+    attention: Cell<bool>,
+    killed: Cell<bool>,
+    kills_raised: Cell<u32>,
+    frames: RefCell<Vec<Frame>>,
+    next_frame: Cell<u64>,
+    no_switch: Cell<u32>,
+    site: Cell<Option<(Site, Instant)>>,
+    pub(crate) locals: Locals,
+}
+
+/// After so many kills that were raised and swallowed, say so.
+const SWALLOWED_KILLS_REPORTED: u32 = 16;
+
+impl Task {
+    /// What the task's wait must raise, if anything; it counts as raised.
+    #[inline]
+    pub(crate) fn due(&self) -> Option<Unwind> {
+        if !self.attention.get() {
+            return None;
+        }
+        self.due_slow()
+    }
+
+    #[cold]
+    fn due_slow(&self) -> Option<Unwind> {
+        let mut frames = self.frames.borrow_mut();
+        let open = frames.iter().rposition(|f| f.shield).map_or(0, |i| i + 1);
+        if self.killed.get() && open == 0 {
+            self.kills_raised.set(self.kills_raised.get() + 1);
+            return Some(Unwind::Kill);
+        }
+        let frame = frames[open..]
+            .iter_mut()
+            .find(|f| f.state == FrameState::Pending)?;
+        frame.state = FrameState::Raised;
+        Some(Unwind::Frame(frame.id))
+    }
+
+    /// True if the latest raise was one kill too many to be an accident.
+    pub(crate) fn swallows_kills(&self) -> bool {
+        self.killed.get() && self.kills_raised.get() == SWALLOWED_KILLS_REPORTED
+    }
+
+    /// Sets the sticky mark; true if the task may be interrupted right now.
+    pub(crate) fn kill(&self) -> bool {
+        self.killed.set(true);
+        self.attention.set(true);
+        !self.frames.borrow().iter().any(|f| f.shield)
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.get()
+    }
+
+    /// Marks a frame as fired; true if the task may be interrupted right now.
+    pub(crate) fn fire(&self, id: u64) -> bool {
+        let mut frames = self.frames.borrow_mut();
+        let Some(at) = frames.iter().rposition(|f| f.id == id) else {
+            return false;
+        };
+        frames[at].timer = None;
+        frames[at].deadline = None;
+        if frames[at].state != FrameState::Armed {
+            return false;
+        }
+        frames[at].state = FrameState::Pending;
+        self.attention.set(true);
+        !frames[at..].iter().any(|f| f.shield)
+    }
+
+    pub(crate) fn open(&self, shield: bool) -> u64 {
+        let id = self.next_frame.get();
+        self.next_frame.set(id + 1);
+        self.frames.borrow_mut().push(Frame {
+            id,
+            shield,
+            state: FrameState::Armed,
+            timer: None,
+            deadline: None,
+        });
+        id
+    }
+
+    /// Changes a frame that is open.
+    pub(crate) fn frame<R>(&self, id: u64, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
+        let mut frames = self.frames.borrow_mut();
+        frames.iter_mut().rfind(|f| f.id == id).map(f)
+    }
+
+    /// Removes a frame, and those opened inside it that were left open by a
+    /// foreign unwind (there are none unless a payload was kept and raised again).
+    pub(crate) fn close(&self, id: u64) -> Option<Frame> {
+        let mut frames = self.frames.borrow_mut();
+        let at = frames.iter().rposition(|f| f.id == id)?;
+        let frame = frames.remove(at);
+        self.refresh(&frames);
+        Some(frame)
+    }
+
+    fn refresh(&self, frames: &[Frame]) {
+        let pending = frames.iter().any(|f| f.state == FrameState::Pending);
+        self.attention.set(self.killed.get() || pending);
+    }
+
+    /// Looks again whether anything is pending, after a frame was changed.
+    pub(crate) fn reconsider(&self) {
+        self.refresh(&self.frames.borrow());
+    }
+
+    /// The earliest deadline among the frames that may interrupt now, with its frame.
+    pub(crate) fn next_frame_deadline(&self) -> Option<(Instant, u64)> {
+        let frames = self.frames.borrow();
+        frames
+            .iter()
+            .rev()
+            .take_while(|f| !f.shield)
+            .filter(|f| f.state == FrameState::Armed)
+            .filter_map(|f| Some((f.deadline?, f.id)))
+            .min()
+    }
+
+    /// Moves the frames to another task of the same thread: a thread gets its
+    /// hub, or loses it, while scopes are open.
+    pub(crate) fn hand_frames_to(&self, other: &Task, mut adapt: impl FnMut(&mut Frame)) {
+        let mut frames = std::mem::take(&mut *self.frames.borrow_mut());
+        frames.iter_mut().for_each(&mut adapt);
+        other.next_frame.set(self.next_frame.get());
+        other.no_switch.set(self.no_switch.get());
+        other.refresh(&frames);
+        *other.frames.borrow_mut() = frames;
+        self.attention.set(false);
+    }
+
+    pub(crate) fn forbid_switch(&self) {
+        self.no_switch.set(self.no_switch.get() + 1);
+    }
+
+    pub(crate) fn allow_switch(&self) {
+        self.no_switch.set(self.no_switch.get() - 1);
+    }
+
+    #[inline]
+    pub(crate) fn may_switch(&self) -> bool {
+        self.no_switch.get() == 0
+    }
+
+    /// Notes the wait that begins, for the deadlock report.
+    #[inline]
+    pub(crate) fn note(&self, site: Site, since: Instant) {
+        self.site.set(Some((site, since)));
+    }
+
+    pub(crate) fn site(&self) -> Option<(Site, Instant)> {
+        self.site.get()
+    }
+
+    /// Makes the task new for the next greenlet.
+    pub(crate) fn clear(&self) {
+        debug_assert!(self.frames.borrow().is_empty() || self.killed.get());
+        self.frames.borrow_mut().clear();
+        self.attention.set(false);
+        self.killed.set(false);
+        self.kills_raised.set(0);
+        self.no_switch.set(0);
+        self.site.set(None);
+        // A full map was emptied by `Locals::drop_all`; nothing else is in it.
+    }
+
+    /// The instant a frame's limit means, for a task that has no timers.
+    pub(crate) fn arm_by_deadline(frame: &mut Frame, limit: Limit) {
+        frame.deadline = limit.deadline(Instant::now());
+    }
+}
+
+/// The values of a task's [`Local`](crate::Local)s, by the local's key. A value
+/// is shared (`Rc`) only while it is lent, so its count is the borrow count.
+#[derive(Default)]
+pub(crate) struct Locals(RefCell<Map>);
+
+type Map = HashMap<usize, Rc<dyn Any>, BuildHasherDefault<KeyHasher>>;
+
+/// Keys are small distinct numbers: spread them, nothing more.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_usize(b.into());
+        }
+    }
+    fn write_usize(&mut self, n: usize) {
+        // Fibonacci hashing: the multiplier is 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+impl Locals {
+    pub(crate) fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.0.borrow().get(&key).cloned()
+    }
+
+    pub(crate) fn insert(&self, key: usize, value: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
+        self.0.borrow_mut().insert(key, value)
+    }
+
+    pub(crate) fn remove(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.0.borrow_mut().remove(&key)
+    }
+
+    pub(crate) fn contains(&self, key: usize) -> bool {
+        self.0.borrow().contains_key(&key)
+    }
+
+    /// Takes one value out, any; its destructor may add others.
+    pub(crate) fn pop(&self) -> Option<Rc<dyn Any>> {
+        let mut map = self.0.borrow_mut();
+        let key = *map.keys().next()?;
+        map.remove(&key)
+    }
+}
+
+impl std::fmt::Debug for Locals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Locals").field(&self.0.borrow().len()).finish()
+    }
+}

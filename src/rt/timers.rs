@@ -1,0 +1,449 @@
+//! The timers of one hub: plain data, generic over what a timer stands for, without a clock.
+//!
+//! Almost every timer guards a wait that ends long before its deadline, so arming and cancelling
+//! must cost next to nothing. A relative timer is therefore only linked into the *fresh list*;
+//! [`Timers::settle`], called at the end of a turn with that turn's one clock reading, moves those
+//! still armed into the heap. The reading is later than their arming, so no timer is ever early.
+//!
+//! The heap is d-ary with d = 4 (D. B. Johnson, "Priority queues with update and finding minimum
+//! spanning trees", Information Processing Letters 4(3), 1975): half as deep as a binary one, and
+//! siblings lie side by side in memory. It is *indexed*: each timer knows its position, so a
+//! cancelled one is taken out and leaves no garbage. What adds to the heap or takes from it costs
+//! O(log n) for each timer; all else O(1), amortised over the growth of the slab that holds the
+//! timers, whose memory is reused, but not given back.
+//!
+//! Invariants: a slot is in one place only (fresh list, heap, never, free list); a heap entry and
+//! its slot name each other; a heap entry is greater than its parent, by deadline, then by
+//! sequence; the fresh list is in order of sequence. The sequence is given out at arming, so equal
+//! deadlines expire in arming order.
+
+use std::time::{Duration, Instant};
+
+/// Children of a heap node.
+const ARITY: usize = 4;
+
+/// The end of a list of slots. It is out of the slab's bounds, so one test serves for both.
+const NONE: u32 = u32::MAX;
+
+/// Names a timer. Stale, and harmless, once that has expired or been cancelled (as long as its
+/// slot is not reused 2^32 times: the generation wraps).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Where a slot is: in the heap, at which position; `Never`, armed with a deadline beyond what
+/// `Instant` can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Fresh(Duration),
+    Heap(u32),
+    Never,
+    Free,
+}
+
+#[derive(Clone, Copy)]
+struct Slot<K> {
+    key: K,
+    sequence: u64,
+    /// How often the slot has been freed: tells a stale id from a live one.
+    generation: u32,
+    /// The neighbours in the fresh list. The free list uses `next` alone.
+    prev: u32,
+    next: u32,
+    place: Place,
+}
+
+/// Deadline, sequence, slot. The sequence is unique, so comparing entries touches no slot.
+type Entry = (Instant, u64, u32);
+
+/// The timers of one hub. `K` is what an expired timer hands back.
+pub(crate) struct Timers<K> {
+    slots: Vec<Slot<K>>,
+    heap: Vec<Entry>,
+    fresh_first: u32,
+    fresh_last: u32,
+    /// The slot freed last, which is the likeliest to be in the cache.
+    free: u32,
+    armed: u32,
+    /// For the next timer. At one a nanosecond it lasts for 584 years.
+    sequence: u64,
+}
+
+impl<K: Copy> Timers<K> {
+    /// No timers. Allocates nothing.
+    pub(crate) const fn new() -> Self {
+        Timers {
+            slots: Vec::new(),
+            heap: Vec::new(),
+            fresh_first: NONE,
+            fresh_last: NONE,
+            free: NONE,
+            armed: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Arms a timer that expires `duration` after the next [`settle`](Self::settle).
+    #[inline]
+    pub(crate) fn arm_after(&mut self, duration: Duration, key: K) -> TimerId {
+        let id = self.occupy(key, Place::Fresh(duration));
+        match self.slots.get_mut(self.fresh_last as usize) {
+            Some(last) => last.next = id.slot,
+            None => self.fresh_first = id.slot,
+        }
+        self.fresh_last = id.slot;
+        id
+    }
+
+    /// Arms a timer that expires at `deadline`, which may have passed.
+    pub(crate) fn arm_at(&mut self, deadline: Instant, key: K) -> TimerId {
+        let id = self.occupy(key, Place::Never);
+        self.push(deadline, id.slot);
+        id
+    }
+
+    /// Disarms a timer. Returns `false`, and does nothing, if it has expired or been cancelled.
+    #[inline]
+    pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
+        if let Some(slot) = self.live(id)
+            && let Place::Fresh(_) = slot.place
+        {
+            let (prev, next) = (slot.prev, slot.next);
+            match self.slots.get_mut(prev as usize) {
+                Some(slot) => slot.next = next,
+                None => self.fresh_first = next,
+            }
+            match self.slots.get_mut(next as usize) {
+                Some(slot) => slot.prev = prev,
+                None => self.fresh_last = prev,
+            }
+            self.vacate(id.slot);
+            return true;
+        }
+        self.cancel_settled(id)
+    }
+
+    /// Out of line, since a wait that ends within its turn takes the way above.
+    #[inline(never)]
+    fn cancel_settled(&mut self, id: TimerId) -> bool {
+        match self.live(id).map(|slot| slot.place) {
+            Some(Place::Heap(position)) => self.remove(position as usize),
+            Some(Place::Never) => {}
+            _ => return false,
+        }
+        self.vacate(id.slot);
+        true
+    }
+
+    /// Moves the fresh timers, in arming order, into the heap, with deadlines counted from `now`.
+    /// One whose deadline overflows `Instant` stays armed outside the heap, until it is cancelled.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        let mut at = self.fresh_first;
+        (self.fresh_first, self.fresh_last) = (NONE, NONE);
+        while let Some(slot) = self.slots.get_mut(at as usize) {
+            let (place, next) = (slot.place, slot.next);
+            slot.place = Place::Never;
+            if let Place::Fresh(duration) = place
+                && let Some(deadline) = now.checked_add(duration)
+            {
+                self.push(deadline, at);
+            }
+            at = next;
+        }
+    }
+
+    /// Whether [`settle`](Self::settle) has anything to do, and so needs a clock reading.
+    #[inline]
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.fresh_first != NONE
+    }
+
+    /// Whether a timer can still expire. A fresh one counts, even if its deadline will overflow.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.has_fresh() || !self.heap.is_empty()
+    }
+
+    /// Whether no timer is armed, of whatever kind.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.armed == 0
+    }
+
+    /// The number of armed timers, of whatever kind.
+    pub(crate) fn len(&self) -> usize {
+        self.armed as usize
+    }
+
+    /// The earliest deadline in the heap. Fresh timers have none yet, so settle first.
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.heap.first().map(|&(deadline, ..)| deadline)
+    }
+
+    /// Disarms the earliest timer that is due at `now`, of equal ones the first armed.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<K> {
+        let &(_, _, slot) = self.heap.first().filter(|first| first.0 <= now)?;
+        self.remove(0);
+        Some(self.vacate(slot))
+    }
+
+    /// When the timer expires, or would if it were settled at `now`. `None`: not armed, or never.
+    pub(crate) fn deadline(&self, id: TimerId, now: Instant) -> Option<Instant> {
+        match self.live(id)?.place {
+            Place::Fresh(duration) => now.checked_add(duration),
+            Place::Heap(position) => Some(self.heap[position as usize].0),
+            Place::Never | Place::Free => None,
+        }
+    }
+
+    #[inline]
+    fn live(&self, id: TimerId) -> Option<&Slot<K>> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.generation == id.generation).then_some(slot)
+    }
+
+    /// Takes a free slot. `prev` and `next` are those of a new last one in the fresh list.
+    #[inline]
+    fn occupy(&mut self, key: K, place: Place) -> TimerId {
+        let mut timer = Slot {
+            key,
+            sequence: self.sequence,
+            generation: 0,
+            prev: self.fresh_last,
+            next: NONE,
+            place,
+        };
+        let mut slot = self.free;
+        if let Some(free) = self.slots.get_mut(slot as usize) {
+            timer.generation = free.generation;
+            self.free = free.next;
+            *free = timer;
+        } else {
+            slot = self.grow(timer);
+        }
+        self.sequence += 1;
+        self.armed += 1;
+        let generation = timer.generation;
+        TimerId { slot, generation }
+    }
+
+    #[cold]
+    fn grow(&mut self, timer: Slot<K>) -> u32 {
+        let slot = self.slots.len() as u32;
+        assert!(slot < NONE, "2^32 timers are armed on one hub");
+        self.slots.push(timer);
+        slot
+    }
+
+    /// Frees a slot that has left the fresh list or the heap. Its id is stale from here on.
+    #[inline]
+    fn vacate(&mut self, slot: u32) -> K {
+        let freed = &mut self.slots[slot as usize];
+        freed.generation = freed.generation.wrapping_add(1);
+        (freed.place, freed.next) = (Place::Free, self.free);
+        self.free = slot;
+        self.armed -= 1;
+        freed.key
+    }
+
+    fn push(&mut self, deadline: Instant, slot: u32) {
+        let entry = (deadline, self.slots[slot as usize].sequence, slot);
+        self.heap.push(entry);
+        self.sift_up(self.heap.len() - 1, entry);
+    }
+
+    fn remove(&mut self, position: usize) {
+        self.heap.swap_remove(position);
+        if let Some(&last) = self.heap.get(position) {
+            // It may come from another branch, so it may belong above this position or below.
+            if position > 0 && last < self.heap[(position - 1) / ARITY] {
+                self.sift_up(position, last);
+            } else {
+                self.sift_down(position, last);
+            }
+        }
+    }
+
+    /// Puts `entry` into the hole at `position`, or above.
+    fn sift_up(&mut self, mut position: usize, entry: Entry) {
+        while position > 0 && entry < self.heap[(position - 1) / ARITY] {
+            let parent = (position - 1) / ARITY;
+            self.put(position, self.heap[parent]);
+            position = parent;
+        }
+        self.put(position, entry);
+    }
+
+    /// Puts `entry` into the hole at `position`, or below.
+    fn sift_down(&mut self, mut position: usize, entry: Entry) {
+        let mut hole = usize::MAX;
+        while hole != position {
+            hole = position;
+            let mut least = entry;
+            let first = hole * ARITY + 1;
+            for child in first..self.heap.len().min(first + ARITY) {
+                if self.heap[child] < least {
+                    (position, least) = (child, self.heap[child]);
+                }
+            }
+            self.put(hole, least);
+        }
+    }
+
+    fn put(&mut self, position: usize, entry: Entry) {
+        self.heap[position] = entry;
+        self.slots[entry.2 as usize].place = Place::Heap(position as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    impl<K: Copy> Timers<K> {
+        /// Panics unless the invariants in the module docs hold.
+        fn check(&self) {
+            for (position, entry) in self.heap.iter().enumerate() {
+                let slot = &self.slots[entry.2 as usize];
+                assert_eq!(slot.place, Place::Heap(position as u32));
+                assert_eq!(slot.sequence, entry.1);
+                assert!(position == 0 || self.heap[(position - 1) / ARITY] < *entry);
+            }
+            let (mut prev, mut at, mut fresh) = (NONE, self.fresh_first, 0);
+            while let Some(slot) = self.slots.get(at as usize) {
+                assert!(matches!(slot.place, Place::Fresh(_)) && slot.prev == prev);
+                assert!(prev == NONE || self.slots[prev as usize].sequence < slot.sequence);
+                (prev, at, fresh) = (at, slot.next, fresh + 1);
+            }
+            let (mut at, mut free) = (self.free, 0);
+            while let Some(slot) = self.slots.get(at as usize) {
+                assert!(slot.place == Place::Free && free < self.slots.len());
+                (at, free) = (slot.next, free + 1);
+            }
+            let never = self.slots.iter().filter(|slot| slot.place == Place::Never);
+            assert_eq!(fresh + self.heap.len() + never.count(), self.len());
+            assert_eq!(self.len() + free, self.slots.len());
+            assert_eq!(self.fresh_last, prev);
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Model {
+        id: TimerId,
+        armed: bool,
+        fresh: Option<Duration>,
+        at: Option<Instant>,
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_list(script in vec((0..16, 0..20u32, any::<Index>()), 1..300)) {
+            let start = Instant::now();
+            let (mut now, mut timers) = (start, Timers::new());
+            // All timers ever armed, in arming order: the key is the index.
+            let mut list: Vec<Model> = Vec::new();
+            for (operation, ms, index) in script {
+                let key = list.len();
+                match operation {
+                    0..=4 => {
+                        let duration = if operation == 0 { Duration::MAX } else { ms * MS };
+                        let id = timers.arm_after(duration, key);
+                        list.push(Model { id, armed: true, fresh: Some(duration), at: None });
+                    }
+                    5..=8 => {
+                        let deadline = start + ms * MS;
+                        let id = timers.arm_at(deadline, key);
+                        list.push(Model { id, armed: true, fresh: None, at: Some(deadline) });
+                    }
+                    9..=11 if key > 0 => {
+                        let Model { id, armed, .. } = list[index.index(key)];
+                        prop_assert_eq!(timers.cancel(id), armed);
+                        list[index.index(key)] = Model { id, armed: false, fresh: None, at: None };
+                    }
+                    12..=13 => {
+                        now += ms * MS / 8;
+                        timers.settle(now);
+                        for model in list.iter_mut().filter(|model| model.fresh.is_some()) {
+                            model.at = now.checked_add(model.fresh.take().unwrap());
+                        }
+                    }
+                    _ => {
+                        let at = |(key, model): (usize, &Model)| Some((model.at?, key));
+                        let first = list.iter().enumerate().filter_map(at).min();
+                        let first = first.filter(|&(at, _)| at <= now).map(|(_, key)| key);
+                        prop_assert_eq!(timers.pop_expired(now), first);
+                        if let Some(key) = first {
+                            list[key] = Model { armed: false, at: None, ..list[key] };
+                        }
+                    }
+                }
+                timers.check();
+                let fresh = list.iter().any(|model| model.fresh.is_some());
+                let next = list.iter().filter_map(|model| model.at).min();
+                let armed = list.iter().filter(|model| model.armed).count();
+                prop_assert_eq!((timers.has_fresh(), timers.next_deadline()), (fresh, next));
+                prop_assert_eq!((timers.len(), timers.is_empty()), (armed, armed == 0));
+                prop_assert_eq!(timers.has_pending(), fresh || next.is_some());
+                for Model { id, fresh, at, .. } in &list {
+                    let deadline = at.or(fresh.and_then(|duration| now.checked_add(duration)));
+                    prop_assert_eq!(timers.deadline(*id, now), deadline);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_timer_is_never_early() {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        timers.arm_after(5 * MS, ());
+        assert_eq!(timers.pop_expired(now + 9 * MS), None);
+        timers.settle(now + MS);
+        assert_eq!(timers.pop_expired(now + 6 * MS - MS / 1_000_000), None);
+        assert_eq!(timers.pop_expired(now + 6 * MS), Some(()));
+    }
+
+    #[test]
+    fn ties_expire_in_arming_order() {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        // The slots are handed out again from the last to the first: their order is not the rule.
+        let ids: Vec<_> = (0..20).map(|key| timers.arm_after(MS, key)).collect();
+        assert!(ids.into_iter().all(|id| timers.cancel(id)));
+        for key in (0..20).step_by(2) {
+            timers.arm_after(MS, key);
+            timers.arm_at(now + MS, key + 1);
+        }
+        timers.settle(now);
+        assert!(std::iter::from_fn(|| timers.pop_expired(now + MS)).eq(0..20));
+    }
+
+    #[test]
+    fn an_overflowing_deadline_is_never_reached() {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        let id = timers.arm_after(Duration::MAX, ());
+        assert!(timers.has_pending(), "not yet known to overflow");
+        timers.settle(now);
+        assert!(!timers.has_pending() && timers.next_deadline().is_none());
+        assert_eq!((timers.len(), timers.deadline(id, now)), (1, None));
+        assert!(timers.cancel(id) && timers.is_empty() && !timers.cancel(id));
+    }
+
+    #[test]
+    fn stale_ids_do_nothing_to_the_next_users_of_their_slots() {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        let fresh = timers.arm_after(MS, 0);
+        let settled = timers.arm_at(now + MS, 1);
+        let expired = timers.arm_at(now, 2);
+        assert!(timers.cancel(fresh) && timers.cancel(settled));
+        assert_eq!(timers.pop_expired(now), Some(2));
+        let live = [3, 4, 5].map(|key| timers.arm_after(MS, key));
+        assert_eq!(timers.slots.len(), 3, "the slots are reused");
+        for stale in [fresh, settled, expired] {
+            assert!(!timers.cancel(stale) && timers.deadline(stale, now).is_none());
+        }
+        assert!(live.iter().all(|&id| timers.cancel(id)) && timers.is_empty());
+    }
+}

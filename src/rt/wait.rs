@@ -1,0 +1,944 @@
+//! The core under every primitive: nodes, lists, the monitor, the latch.
+//!
+//! A [`Monitor`] is a lock around a primitive's plain state. The state contains
+//! [`WaitList`]s: FIFO lists of nodes, one for each waiter, that live in the
+//! frames of the waiting methods. A node has one slot for a value, which travels
+//! in (a putter's item) or out (a getter's). [`Monitor::wait`] is the only way to
+//! wait; its `decide` looks at the plain state under the lock and says what the
+//! result is, or that there is none yet.
+//!
+//! # Rules
+//!
+//! - A node is linked, unlinked and read only under the monitor's lock.
+//! - A node that was linked is left only after a decided wait word. Whoever
+//!   unlinks it has the lock; the waiter itself does so in
+//!   [`complete`](Monitor::complete) unless a notifier already has.
+//! - A notifier takes the front node off the list, claims its waiter by the word,
+//!   and may then use the slot until it unlocks. If the claim fails the waiter is
+//!   leaving on its own and keeps what is in its slot.
+//! - A waiter that leaves does so under the lock, and the state repairs its
+//!   invariant there ([`Waiters::left`]).
+//! - No user code runs under the lock, but for [`Monitor::lend`]; nothing is
+//!   raised under it.
+//! - A broadcast wakes those whose arrival ticket is smaller than the next ticket
+//!   at its begin, in batches; arrivals during it are not woken by it.
+//!
+//! # The fast word
+//!
+//! A state with [`State::FAST`] keeps one number (a flag, or permits) in an atomic
+//! beside the lock, together with one bit, WAITERS. While the bit is clear the
+//! number may be moved by anyone by compare-exchange ([`Monitor::fast`]). Taking
+//! the lock sets the bit, so that inside the number is plain state; unlocking
+//! writes it back, with the bit still set if somebody waits.
+
+use super::clock::Limit;
+use super::hub::Switch;
+use super::park::{self, BATCH, Obstacle, Party, Wakes};
+use super::inbox::Waiter;
+use super::sync::{
+    Arc, AtomicBool, AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn,
+};
+use super::task::Site;
+use super::word::Outcome;
+use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
+use smallvec::SmallVec;
+use std::cell::Cell;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::Location;
+
+/// A waiter's place in a list, in the frame of the method that waits.
+pub(crate) struct Node<V> {
+    link: LinkedListLink,
+    waiter: *const Waiter,
+    index: usize,
+    ticket: Cell<u64>,
+    value: UnsafeCell<V>,
+}
+
+intrusive_adapter!(NodeAdapter<V> = UnsafeRef<Node<V>>: Node<V> { link => LinkedListLink });
+
+impl<V> Node<V> {
+    fn new(party: &Party, index: usize, value: V) -> Self {
+        Node {
+            link: LinkedListLink::new(),
+            waiter: party.waiter(),
+            index,
+            ticket: Cell::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+}
+
+/// A FIFO of waiters with a slot of type `V` each.
+pub(crate) struct WaitList<V> {
+    list: LinkedList<NodeAdapter<V>>,
+    len: usize,
+    next_ticket: u64,
+}
+
+// SAFETY: the list is only used under its monitor's lock. Its nodes lie on other
+// threads' stacks; of these only the links, which that lock guards, the waiter,
+// which is Sync, and the value are touched, and the value may be moved to
+// another thread since V is Send.
+unsafe impl<V: Send> Send for WaitList<V> {}
+
+impl<V> WaitList<V> {
+    pub(crate) const fn new() -> Self {
+        WaitList {
+            list: LinkedList::new(NodeAdapter::NEW),
+            len: 0,
+            next_ticket: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The slot of the first in line.
+    pub(crate) fn front(&self) -> Option<&V> {
+        let node = self.list.front().get()?;
+        // SAFETY: slots are only touched under the lock, which the caller holds
+        // to have `&self`; the node is linked, so its frame is alive.
+        Some(unsafe { &*node.value.read() })
+    }
+
+    /// Takes the first in line off and claims it. `Some(None)`: it was leaving.
+    pub(crate) fn claim_front(&mut self, wakes: &mut Wakes) -> Option<Option<&mut V>> {
+        let node = self.list.pop_front()?;
+        self.len -= 1;
+        let node: *const Node<V> = UnsafeRef::into_raw(node);
+        // SAFETY: the node was linked until now, so its frame is alive, and so
+        // is its waiter. If the claim fails, the waiter cannot leave before it
+        // has passed the lock. If it succeeds the same holds until the unlock
+        // (a thread passes the lock, a greenlet is woken after it or is of this
+        // very thread), which `&mut self` cannot outlive.
+        unsafe {
+            let won = park::claim(&*(*node).waiter, (*node).index, wakes);
+            Some(won.then(|| &mut *(*node).value.write()))
+        }
+    }
+
+    /// Claims the first in line that is not leaving, and lends its slot.
+    pub(crate) fn claim(&mut self, wakes: &mut Wakes) -> Option<&mut V> {
+        loop {
+            // The slot is lent past the loop, which the borrow checker cannot see.
+            let slot: *mut V = self.claim_front(wakes)?.map_or(std::ptr::null_mut(), |v| v);
+            if !slot.is_null() {
+                // SAFETY: it comes from the reference just made, and `self` stays
+                // borrowed for as long as the result lives.
+                return Some(unsafe { &mut *slot });
+            }
+        }
+    }
+
+    /// Appends a node.
+    ///
+    /// # Safety
+    ///
+    /// The node stays where it is until it is unlinked.
+    unsafe fn push(&mut self, node: *const Node<V>) {
+        // SAFETY: the caller's promise; the node is initialised and unlinked.
+        unsafe {
+            (*node).ticket.set(self.next_ticket);
+            self.list.push_back(UnsafeRef::from_raw(node));
+        }
+        self.next_ticket += 1;
+        self.len += 1;
+    }
+
+    /// Unlinks a node of this list if it still is linked.
+    ///
+    /// # Safety
+    ///
+    /// The node was pushed to this list, or never linked.
+    unsafe fn remove(&mut self, node: *const Node<V>) -> bool {
+        // SAFETY: the node is alive since its owner asks; if it is linked, then
+        // in this list.
+        unsafe {
+            if !(*node).link.is_linked() {
+                return false;
+            }
+            self.list.cursor_mut_from_ptr(node).remove();
+        }
+        self.len -= 1;
+        true
+    }
+}
+
+impl<V> std::fmt::Debug for WaitList<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} waiting", self.len)
+    }
+}
+
+/// A primitive's plain state.
+pub(crate) trait State {
+    /// Whether a number of the state lives in the fast word. See the module.
+    const FAST: bool = false;
+    /// Takes the number over from the fast word.
+    fn load(&mut self, _number: usize) {}
+    /// The number for the fast word, and whether somebody waits.
+    fn store(&self) -> (usize, bool) {
+        (0, false)
+    }
+    /// Panics if an invariant is broken. Run at each unlock in debug builds.
+    fn check(&self) {}
+}
+
+/// A state with a list of waiters whose slots are of type `V`.
+pub(crate) trait Waiters<V>: State {
+    fn waiters(&mut self) -> &mut WaitList<V>;
+    /// A waiter has left from anywhere in the list: restore the invariant.
+    fn left(&mut self, _wakes: &mut Wakes) {}
+}
+
+/// How a wait that did not raise has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A notifier chose this waiter.
+    Notified,
+    /// The wait's own limit is over; nothing was taken.
+    Expired,
+    /// The thread is panicking, so nobody waited.
+    Refused(Site),
+}
+
+impl End {
+    /// For waits that have no way to say no: true unless the limit is over.
+    pub(crate) fn notified(self) -> bool {
+        match self {
+            End::Notified => true,
+            End::Expired => false,
+            End::Refused(site) => park::abort_panicking(site),
+        }
+    }
+}
+
+/// The first half of a wait: the result, or how to suspend.
+enum Step<R> {
+    Ready(R),
+    Suspend(Switch),
+}
+
+const WAITERS: usize = 1;
+
+/// A lock around a primitive's state, with waiters. See the module.
+pub(crate) struct Monitor<S, R = Raw> {
+    word: AtomicUsize,
+    state: Lock<R, S>,
+}
+
+/// The locked state. Unlocks, then delivers the wakes.
+pub(crate) struct Guard<'a, S: State, R: RawMutex> {
+    word: &'a AtomicUsize,
+    state: ManuallyDrop<LockGuard<'a, R, S>>,
+    wakes: Wakes,
+}
+
+impl<S: State, R: RawMutex> Guard<'_, S, R> {
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut S, &mut Wakes) {
+        (&mut self.state, &mut self.wakes)
+    }
+}
+
+impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
+    #[inline]
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) && !std::thread::panicking() {
+            self.state.check();
+        }
+        if S::FAST {
+            let (number, waiters) = self.state.store();
+            // Release: who moves the word next sees what was done under the
+            // lock. The bit was set all the while, so nobody else has stored.
+            let word = number << 1 | usize::from(waiters);
+            self.word.store(word, Ordering::Release);
+        }
+        // SAFETY: dropped once, here, and not used after.
+        unsafe { ManuallyDrop::drop(&mut self.state) };
+        self.wakes.deliver();
+    }
+}
+
+super::sync::thread_cell! {
+    /// The monitor under whose lock this thread runs user code, 0 if none.
+    static LENT: Cell<usize> = Cell::new(0);
+}
+
+impl<S: State> Monitor<S> {
+    const_fn! {
+        pub(crate) const fn new(number: usize, state: S) -> Self {
+            Monitor { word: AtomicUsize::new(number << 1), state: Lock::new(state) }
+        }
+    }
+}
+
+impl<S: State, R: RawMutex> Monitor<S, R> {
+    /// The state, locked.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, S, R> {
+        let state = self.state.try_lock().unwrap_or_else(|| self.lock_contended());
+        let mut guard = Guard {
+            word: &self.word,
+            state: ManuallyDrop::new(state),
+            wakes: Wakes::new(),
+        };
+        if S::FAST {
+            // Acquire: what the last mover of the word did is visible.
+            let word = self.word.fetch_or(WAITERS, Ordering::Acquire);
+            guard.state.load(word >> 1);
+        }
+        guard
+    }
+
+    #[cold]
+    fn lock_contended(&self) -> LockGuard<'_, R, S> {
+        if LENT.with(Cell::get) == std::ptr::from_ref(self).addr() {
+            panic!("a queue was used from inside the Ord or Clone of one of its own items");
+        }
+        self.state.lock()
+    }
+
+    /// Marks that user code is about to run under this monitor's lock: it may
+    /// neither wait nor come back here.
+    pub(crate) fn lend(&self) -> Lent {
+        let outer = LENT.with(|l| l.replace(std::ptr::from_ref(self).addr()));
+        let party = Party::current();
+        party.task().forbid_switch();
+        Lent { outer, party }
+    }
+
+    /// The number in the fast word, now.
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        // Acquire: pairs with the Release of whoever moved it.
+        self.word.load(Ordering::Acquire) >> 1
+    }
+
+    /// Moves the number without the lock, if nobody waits and `f` has a new one.
+    #[inline]
+    pub(crate) fn fast(&self, f: impl Fn(usize) -> Option<usize>) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & WAITERS != 0 {
+                return false;
+            }
+            let Some(number) = f(word >> 1) else { return false };
+            // AcqRel: a permit or flag that is given (Release) carries what was
+            // done before to the one who takes it (Acquire).
+            match self.word.compare_exchange_weak(
+                word,
+                number << 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Waits in the list of slots `V`, unless `decide`, under the lock, has a
+    /// result. `finish` makes the result of a wait from how it ended and what is
+    /// in the slot. Raises what is due instead of waiting or of expiring.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn wait<V, O>(
+        &self,
+        operation: &'static str,
+        limit: Limit,
+        value: V,
+        decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
+        finish: impl FnOnce(End, V) -> O,
+    ) -> O
+    where
+        S: Waiters<V>,
+    {
+        let mut node = MaybeUninit::uninit();
+        // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
+        // raises, it has not been linked, or is unlinked.
+        unsafe {
+            let place = Location::caller();
+            let site = Site { operation, place };
+            match self.prepare(&mut node, site, limit, value, decide) {
+                Step::Ready(Ok(result)) => result,
+                Step::Ready(Err((end, value))) => finish(end, value),
+                Step::Suspend(switch) => {
+                    jump(switch);
+                    let (end, value) = self.resumed(&mut node);
+                    finish(end, value)
+                }
+            }
+        }
+    }
+
+    /// See the module `rt`.
+    ///
+    /// # Safety
+    ///
+    /// The node stays where it is until `resumed`, which the caller calls after
+    /// the switch.
+    #[inline(never)]
+    #[allow(clippy::type_complexity)]
+    unsafe fn prepare<V, O>(
+        &self,
+        place: &mut MaybeUninit<Node<V>>,
+        site: Site,
+        limit: Limit,
+        mut value: V,
+        decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
+    ) -> Step<Result<O, (End, V)>>
+    where
+        S: Waiters<V>,
+    {
+        let mut guard = self.lock();
+        let (state, wakes) = guard.parts();
+        if let Some(result) = decide(state, wakes, &mut value) {
+            return Step::Ready(Ok(result));
+        }
+        let party = Party::current();
+        if let Some(obstacle) = party.obstacle() {
+            drop(guard);
+            return match refuse(obstacle, site) {
+                Ok(end) => Step::Ready(Err((end, value))),
+                Err(unwind) => {
+                    // Dropped here, while the thread is not panicking yet.
+                    drop(value);
+                    unwind.raise()
+                }
+            };
+        }
+        let node: *const Node<V> = place.write(Node::new(&party, 0, value));
+        party.waiter().word.announce();
+        // SAFETY: the caller keeps the node in place until it is unlinked.
+        unsafe { guard.parts().0.waiters().push(node) };
+        drop(guard);
+        match party.suspend(site, limit) {
+            Some(switch) => Step::Suspend(switch),
+            // At the root and on a thread the wait is over. SAFETY: linked above.
+            None => Step::Ready(Err(unsafe { self.complete(&party, place) })),
+        }
+    }
+
+    /// The second half, on a greenlet.
+    ///
+    /// # Safety
+    ///
+    /// As for `complete`.
+    #[inline(never)]
+    unsafe fn resumed<V>(&self, node: &mut MaybeUninit<Node<V>>) -> (End, V)
+    where
+        S: Waiters<V>,
+    {
+        // SAFETY: the caller's promise.
+        unsafe { self.complete(&Party::current(), node) }
+    }
+
+    /// Disarms, unlinks, then returns or raises.
+    ///
+    /// # Safety
+    ///
+    /// `prepare` has linked this node for this party, and the wait is decided.
+    unsafe fn complete<V>(&self, party: &Party, node: &mut MaybeUninit<Node<V>>) -> (End, V)
+    where
+        S: Waiters<V>,
+    {
+        let outcome = party.settle();
+        let notified = matches!(outcome, Outcome::Notified(_));
+        if !notified || party.leaves_early() {
+            let mut guard = self.lock();
+            let (state, wakes) = guard.parts();
+            // SAFETY: `prepare` pushed it to this list.
+            if unsafe { state.waiters().remove(node.as_ptr()) } {
+                state.left(wakes);
+            }
+        }
+        // SAFETY: initialised by `prepare`; unlinked by a notifier that has let
+        // go of it (see `WaitList::claim_front`), or just now. Read once.
+        let value = unsafe { node.assume_init_read() }.value.into_inner();
+        if notified {
+            return (End::Notified, value);
+        }
+        if let Some(reason) = interrupted(party) {
+            drop(value);
+            reason.raise();
+        }
+        (End::Expired, value)
+    }
+
+    /// Wakes all who wait in the list of slots `V` when `begin` has said so.
+    /// Returns what `begin` said.
+    pub(crate) fn broadcast<V>(&self, begin: impl FnOnce(&mut S) -> bool) -> bool
+    where
+        S: Waiters<V>,
+    {
+        let mut guard = self.lock();
+        if !begin(guard.parts().0) {
+            return false;
+        }
+        let end = guard.parts().0.waiters().next_ticket;
+        loop {
+            for _ in 0..BATCH {
+                let (state, wakes) = guard.parts();
+                let list = state.waiters();
+                match list.list.front().get() {
+                    Some(node) if node.ticket.get() < end => list.claim_front(wakes),
+                    _ => return true,
+                };
+            }
+            // Let go of the lock between batches: those woken may need it.
+            drop(guard);
+            guard = self.lock();
+        }
+    }
+}
+
+/// User code runs under a monitor's lock while this lives.
+pub(crate) struct Lent {
+    outer: usize,
+    party: Party,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        LENT.with(|l| l.set(self.outer));
+        self.party.task().allow_switch();
+    }
+}
+
+/// Why a wait was cut short.
+enum Interruption {
+    Unwind(super::coroutine::Unwind),
+    Deadlock(String),
+}
+
+fn interrupted(party: &Party) -> Option<Interruption> {
+    if let Some(report) = party.deadlock() {
+        return Some(Interruption::Deadlock(report));
+    }
+    party.due().map(Interruption::Unwind)
+}
+
+impl Interruption {
+    fn raise(self) -> ! {
+        match self {
+            Interruption::Unwind(unwind) => unwind.raise(),
+            Interruption::Deadlock(report) => panic!("{report}"),
+        }
+    }
+}
+
+/// What an obstacle means for a wait: say no, or raise, or panic.
+fn refuse(obstacle: Obstacle, site: Site) -> Result<End, super::coroutine::Unwind> {
+    match obstacle {
+        Obstacle::Panicking => Ok(End::Refused(site)),
+        Obstacle::Due(unwind) => Err(unwind),
+        Obstacle::NoSwitch => panic!(
+            "{} at {} would wait where no wait is allowed (no_switch, a link callback, or an item's Ord or Clone)",
+            site.operation, site.place
+        ),
+    }
+}
+
+/// The switch itself, in the frame of the public method.
+///
+/// # Safety
+///
+/// The running greenlet got this switch from its own `suspend`, just now.
+#[inline(always)]
+unsafe fn jump(switch: Switch) {
+    let (yielder, hub) = switch.parts();
+    // SAFETY: the caller's promise.
+    unsafe { yielder.suspend(hub) };
+}
+
+// ---- waits without a list ----
+
+/// Waits for nothing but the limit.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn sleep(operation: &'static str, limit: Limit) -> End {
+    match prepare_sleep(Site::here(operation), limit) {
+        Step::Ready(end) => end,
+        Step::Suspend(switch) => {
+            // SAFETY: `prepare_sleep` made it for the caller, just now.
+            unsafe { jump(switch) };
+            resumed_sleep()
+        }
+    }
+}
+
+#[inline(never)]
+fn prepare_sleep(site: Site, limit: Limit) -> Step<End> {
+    let party = Party::current();
+    if let Some(obstacle) = party.obstacle() {
+        return match refuse(obstacle, site) {
+            Ok(end) => Step::Ready(end),
+            Err(unwind) => unwind.raise(),
+        };
+    }
+    party.waiter().word.announce();
+    match party.suspend(site, limit) {
+        Some(switch) => Step::Suspend(switch),
+        None => Step::Ready(complete_sleep(&party)),
+    }
+}
+
+#[inline(never)]
+fn resumed_sleep() -> End {
+    complete_sleep(&Party::current())
+}
+
+fn complete_sleep(party: &Party) -> End {
+    if let Outcome::Notified(_) = party.settle() {
+        return End::Notified;
+    }
+    match interrupted(party) {
+        Some(reason) => reason.raise(),
+        None => End::Expired,
+    }
+}
+
+/// Lets the others that are ready run first.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn yield_now(operation: &'static str) {
+    if let Some(switch) = prepare_yield(Site::here(operation)) {
+        // SAFETY: `prepare_yield` made it for the caller, just now.
+        unsafe { jump(switch) };
+    }
+}
+
+#[inline(never)]
+fn prepare_yield(site: Site) -> Option<Switch> {
+    let party = Party::current();
+    match party.obstacle() {
+        None => {}
+        Some(Obstacle::Panicking) => return None,
+        Some(obstacle) => match refuse(obstacle, site) {
+            Ok(_) => return None,
+            Err(unwind) => unwind.raise(),
+        },
+    }
+    let Party::Hub(hub, record) = party else {
+        std::thread::yield_now();
+        return None;
+    };
+    if hub.skip_yield() {
+        return None;
+    }
+    hub.begin_wait(record, site, Limit::Never);
+    hub.make_ready(record);
+    let switch = hub.switch();
+    if switch.is_none() {
+        hub.run_root();
+    }
+    switch
+}
+
+// ---- waiting for the first of several ----
+
+/// A state that is ready, or not yet.
+pub(crate) trait Readiness: Waiters<()> {
+    fn is_ready(&self) -> bool;
+}
+
+/// One of several things that [`wait_any`] waits for.
+pub(crate) trait Source {
+    /// Under the lock: true if ready, else links the node.
+    ///
+    /// # Safety
+    ///
+    /// The node stays where it is until it is delisted.
+    unsafe fn enlist(&self, node: &Node<()>) -> bool;
+    /// Unlinks the node if it is linked.
+    ///
+    /// # Safety
+    ///
+    /// The node was enlisted here, or nowhere.
+    unsafe fn delist(&self, node: &Node<()>);
+    /// Whether it is ready now.
+    fn is_ready(&self) -> bool;
+}
+
+impl<S: Readiness, R: RawMutex> Source for Monitor<S, R> {
+    unsafe fn enlist(&self, node: &Node<()>) -> bool {
+        let mut guard = self.lock();
+        let state = guard.parts().0;
+        if state.is_ready() {
+            return true;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { state.waiters().push(node) };
+        false
+    }
+
+    unsafe fn delist(&self, node: &Node<()>) {
+        let mut guard = self.lock();
+        let (state, wakes) = guard.parts();
+        // SAFETY: the caller's promise.
+        if unsafe { state.waiters().remove(node) } {
+            state.left(wakes);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.lock().parts().0.is_ready()
+    }
+}
+
+/// Waits until one of the sources is ready and returns its index: the lowest if
+/// several are at once. `None` if the limit is over first.
+///
+/// All nodes share the waiter's one word, so one notifier wins and its node's
+/// index is in the word; the others lose and go on to their next waiter. One lock
+/// at a time, never nested.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn wait_any(operation: &'static str, limit: Limit, sources: &[&dyn Source]) -> Option<usize> {
+    // Never moved after they are filled, which is before the first is linked.
+    let mut nodes: SmallVec<[Node<()>; 8]> = SmallVec::new();
+    match prepare_any(&mut nodes, Site::here(operation), limit, sources) {
+        Step::Ready(result) => result,
+        Step::Suspend(switch) => {
+            // SAFETY: `prepare_any` made it for the caller, just now.
+            unsafe { jump(switch) };
+            resumed_any(&nodes, sources)
+        }
+    }
+}
+
+#[inline(never)]
+fn prepare_any(
+    nodes: &mut SmallVec<[Node<()>; 8]>,
+    site: Site,
+    limit: Limit,
+    sources: &[&dyn Source],
+) -> Step<Option<usize>> {
+    if let Some(ready) = sources.iter().position(|s| s.is_ready()) {
+        return Step::Ready(Some(ready));
+    }
+    let party = Party::current();
+    if let Some(obstacle) = party.obstacle() {
+        return match refuse(obstacle, site) {
+            Ok(End::Refused(site)) if matches!(limit, Limit::Never) => park::abort_panicking(site),
+            Ok(_) => Step::Ready(None),
+            Err(unwind) => unwind.raise(),
+        };
+    }
+    nodes.extend((0..sources.len()).map(|i| Node::new(&party, i, ())));
+    let word = &party.waiter().word;
+    word.announce();
+    for (i, source) in sources.iter().enumerate() {
+        // SAFETY: `nodes` is not touched again before all are delisted.
+        if unsafe { source.enlist(&nodes[i]) } {
+            // Ready after all. If the word can be taken back, nobody has chosen
+            // this waiter; else it is going to be woken and must suspend.
+            if word.retract() {
+                delist_all(nodes, sources);
+                return Step::Ready(Some(i));
+            }
+            break;
+        }
+    }
+    match party.suspend(site, limit) {
+        Some(switch) => Step::Suspend(switch),
+        None => Step::Ready(complete_any(&party, nodes, sources)),
+    }
+}
+
+fn delist_all(nodes: &[Node<()>], sources: &[&dyn Source]) {
+    for (node, source) in nodes.iter().zip(sources) {
+        // SAFETY: the node of that index is enlisted with the source of that
+        // index, or nowhere.
+        unsafe { source.delist(node) };
+    }
+}
+
+#[inline(never)]
+fn resumed_any(nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
+    complete_any(&Party::current(), nodes, sources)
+}
+
+fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
+    let outcome = party.settle();
+    delist_all(nodes, sources);
+    if let Outcome::Notified(index) = outcome {
+        return Some(index);
+    }
+    match interrupted(party) {
+        Some(reason) => reason.raise(),
+        None => None,
+    }
+}
+
+// ---- write once ----
+
+/// The state of a [`Latch`].
+pub(crate) struct LatchState {
+    ready: bool,
+    waiters: WaitList<()>,
+}
+
+impl State for LatchState {
+    fn check(&self) {}
+}
+
+impl Waiters<()> for LatchState {
+    fn waiters(&mut self) -> &mut WaitList<()> {
+        &mut self.waiters
+    }
+}
+
+impl Readiness for LatchState {
+    fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
+/// A value that is written once and waited for by many.
+pub(crate) struct Latch<V> {
+    ready: AtomicBool,
+    value: UnsafeCell<Option<V>>,
+    monitor: Monitor<LatchState>,
+}
+
+// SAFETY: the value is written by one thread (the monitor decides which) and
+// lent to all others, so it must be Send and Sync.
+unsafe impl<V: Send + Sync> Sync for Latch<V> {}
+
+impl<V> Latch<V> {
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Latch {
+                ready: AtomicBool::new(false),
+                value: UnsafeCell::new(None),
+                monitor: Monitor::new(0, LatchState { ready: false, waiters: WaitList::new() }),
+            }
+        }
+    }
+
+    /// The value, once it is there.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&V> {
+        // Acquire: pairs with the Release in `set`: the value is visible.
+        if !self.ready.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: it is written once, before `ready`, and not moved while shared.
+        unsafe { (*self.value.read()).as_ref() }
+    }
+
+    /// Writes the value and wakes all; gives it back if there is one already.
+    pub(crate) fn set(&self, value: V) -> Result<(), V> {
+        let mut value = Some(value);
+        self.monitor.broadcast::<()>(|state| {
+            if state.ready {
+                return false;
+            }
+            // SAFETY: under the lock, and nobody reads before `ready` is set.
+            unsafe { *self.value.write() = value.take() };
+            // Release: pairs with the Acquire in `get`.
+            self.ready.store(true, Ordering::Release);
+            state.ready = true;
+            true
+        });
+        value.map_or(Ok(()), Err)
+    }
+
+    /// Waits until the value is there: true, or false if the limit is over first.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn wait(&self, operation: &'static str, limit: Limit) -> bool {
+        // Acquire: the caller is going to read the value.
+        if self.ready.load(Ordering::Acquire) {
+            return true;
+        }
+        let finish = |end, ()| match end {
+            End::Refused(_) if !matches!(limit, Limit::Never) => false,
+            end => end.notified(),
+        };
+        self.monitor
+            .wait(operation, limit, (), |state, _, _| state.ready.then_some(true), finish)
+    }
+
+    pub(crate) fn source(&self) -> &dyn Source {
+        &self.monitor
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.monitor.lock().parts().0.waiters.len()
+    }
+}
+
+/// A latch shared by one that gives its value and one that takes it, with some
+/// data (`X`) that both may see.
+struct Pair<V, X> {
+    latch: Latch<V>,
+    extra: X,
+}
+
+/// The side that gives the value.
+pub(crate) struct Giver<V, X>(Arc<Pair<V, X>>);
+
+/// The side that waits for the value, lends it, and may take it out.
+pub(crate) struct Taker<V, X>(Arc<Pair<V, X>>);
+
+// SAFETY: only the one taker reads the value, so it moves between threads but is
+// never shared by the pair itself: V need only be Send. `extra` is seen by both.
+unsafe impl<V: Send, X: Send + Sync> Send for Giver<V, X> {}
+// SAFETY: as above.
+unsafe impl<V: Send, X: Send + Sync> Send for Taker<V, X> {}
+// SAFETY: a shared taker lends the value to several threads, so V must be Sync.
+unsafe impl<V: Send + Sync, X: Send + Sync> Sync for Taker<V, X> {}
+
+/// Both sides of a new latch.
+pub(crate) fn pair<V, X>(extra: X) -> (Giver<V, X>, Taker<V, X>) {
+    #[allow(clippy::arc_with_non_send_sync)] // Sent only by the two types above.
+    let pair = Arc::new(Pair {
+        latch: Latch::new(),
+        extra,
+    });
+    (Giver(pair.clone()), Taker(pair))
+}
+
+impl<V, X> Giver<V, X> {
+    /// Gives the value. The giver keeps the latch alive until its wakes are out.
+    pub(crate) fn give(&self, value: V) {
+        let given = self.0.latch.set(value);
+        debug_assert!(given.is_ok(), "a giver gives once");
+    }
+
+    pub(crate) fn latch(&self) -> &Latch<V> {
+        &self.0.latch
+    }
+
+    pub(crate) fn extra(&self) -> &X {
+        &self.0.extra
+    }
+}
+
+impl<V, X> Taker<V, X> {
+    pub(crate) fn latch(&self) -> &Latch<V> {
+        &self.0.latch
+    }
+
+    pub(crate) fn extra(&self) -> &X {
+        &self.0.extra
+    }
+
+    /// Takes the value out, if it is there.
+    pub(crate) fn take(self) -> Option<V> {
+        self.0.latch.get()?;
+        // SAFETY: ready, so the giver does not touch it any more; the one taker
+        // is consumed, so nobody else reads it.
+        unsafe { (*self.0.latch.value.write()).take() }
+    }
+}

@@ -1,0 +1,108 @@
+//! The wait word: one atomic per waiter that decides, once, how its wait ends.
+//!
+//! ```text
+//! IDLE -> WAITING -> { NOTIFIED(index), EXPIRED, KILLED, CLOSED }
+//! ```
+//!
+//! The waiter publishes WAITING and, after its wait, goes back to IDLE. Whoever
+//! moves the word out of WAITING by compare-exchange has decided the wait: that
+//! party schedules the waiter, everybody else loses cleanly and goes on. The
+//! clock never decides. `index` names the node of a `wait_any` that won; a wait
+//! with one node uses 0.
+
+use super::sync::{AtomicUsize, Ordering};
+
+const IDLE: usize = 0;
+const WAITING: usize = 1;
+const EXPIRED: usize = 2;
+const KILLED: usize = 3;
+const CLOSED: usize = 4;
+const NOTIFIED: usize = 8;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A notifier chose this waiter through its node of that index.
+    Notified(usize),
+    /// A deadline, or a reason to unwind that is looked up in the task.
+    Expired,
+    /// A kill; the task's sticky mark says so too.
+    Killed,
+    /// The waiter's hub has ended; it will never run again.
+    Closed,
+}
+
+/// One waiter's word. See the module.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicUsize);
+
+impl Word {
+    pub(crate) fn new() -> Self {
+        Word(AtomicUsize::new(IDLE))
+    }
+
+    /// The waiter announces its wait, under the lock of the list it joins.
+    #[inline]
+    pub(crate) fn announce(&self) {
+        // Relaxed: notifiers find this waiter only through the list, so the
+        // list's lock orders this store before their compare-exchange; kills
+        // and expiries come from the waiter's own thread.
+        self.0.store(WAITING, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn decide(&self, end: usize) -> bool {
+        // Release: what the deciding party wrote before is visible to the
+        // waiter that reads the word. Acquire: the deciding party sees what the
+        // waiter wrote before it announced itself. A failure reads nothing.
+        self.0
+            .compare_exchange(WAITING, end, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// A notifier claims the waiter. False: somebody else was first.
+    #[inline]
+    pub(crate) fn notify(&self, index: usize) -> bool {
+        self.decide(NOTIFIED + index)
+    }
+
+    /// A deadline ends the wait.
+    pub(crate) fn expire(&self) -> bool {
+        self.decide(EXPIRED)
+    }
+
+    /// A kill ends the wait.
+    pub(crate) fn kill(&self) -> bool {
+        self.decide(KILLED)
+    }
+
+    /// The hub's thread is ending: notifiers pass over this waiter from now on.
+    pub(crate) fn close(&self) -> bool {
+        self.decide(CLOSED)
+    }
+
+    /// The waiter takes its word back: it need not wait after all.
+    pub(crate) fn retract(&self) -> bool {
+        self.decide(IDLE)
+    }
+
+    /// How the wait ended; `None` while it goes on.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        // Acquire: pairs with the Release in `decide`.
+        match self.0.load(Ordering::Acquire) {
+            IDLE | WAITING => None,
+            EXPIRED => Some(Outcome::Expired),
+            KILLED => Some(Outcome::Killed),
+            CLOSED => Some(Outcome::Closed),
+            notified => Some(Outcome::Notified(notified - NOTIFIED)),
+        }
+    }
+
+    /// The waiter has taken note of the outcome.
+    #[inline]
+    pub(crate) fn reset(&self) {
+        // Relaxed: from a decided word on only the waiter touches it.
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,511 @@
+//! Closures that bound what runs inside them: scope, run, shield, finally, no_switch.
+//!
+//! The waits at the end of [`scope`] and [`run`] come after `catch_unwind`, never
+//! in a destructor. The first may be cut short by a kill, an expiry or a
+//! deadlock; the children are killed then, and the second wait cannot be.
+
+use crate::error::JoinError;
+use crate::greenlet::{self, Builder, Greenlet, Watch, discard};
+use crate::rt::clock::Limit;
+use crate::rt::coroutine::{self, Unwind};
+use crate::rt::hub::Hub;
+use crate::rt::park::{self, Party};
+use crate::rt::task::{FrameState, Site};
+use crate::rt::wait::{Monitor, State, WaitList, Waiters};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+/// What a scope and its children share.
+struct Family {
+    /// Who opened the scope, as the hub finds it: record and id.
+    owner: (usize, u64),
+    frame: u64,
+    children: Monitor<Children>,
+    /// Records and ids of the children, for killing them.
+    members: RefCell<Vec<(usize, u64)>>,
+    failure: Cell<Option<Box<dyn Any + Send>>>,
+    /// The body is over and the family is being ended: no need to raise.
+    closing: Cell<bool>,
+}
+
+/// The number of children whose job is not consumed, and the scope's own wait.
+struct Children {
+    running: usize,
+    waiters: WaitList<()>,
+}
+
+impl State for Children {
+    fn check(&self) {
+        assert!(self.waiters.is_empty() || self.running > 0);
+    }
+}
+
+impl Waiters<()> for Children {
+    fn waiters(&mut self) -> &mut WaitList<()> {
+        &mut self.waiters
+    }
+}
+
+impl Family {
+    fn hub(&self) -> &'static Hub {
+        Hub::get().expect("a scope's hub lives at least as long as the scope")
+    }
+
+    fn kill_children(&self) {
+        for (index, id) in self.members.borrow().clone() {
+            self.hub().kill(Some(index), id);
+        }
+    }
+
+    #[track_caller]
+    fn wait_for_children(&self) {
+        self.children.wait(
+            "scope",
+            Limit::Never,
+            (),
+            |state, _, _| (state.running == 0).then_some(()),
+            |end, ()| {
+                end.notified();
+            },
+        );
+    }
+}
+
+/// Counts a child, and passes its panic on.
+struct Child(Rc<Family>);
+
+impl Watch for Child {
+    fn ending(&self, failed: Option<&JoinError>, watched: bool) {
+        // A panic that somebody joins is theirs.
+        let payload = failed.filter(|_| !watched).and_then(JoinError::take_payload);
+        let Some(payload) = payload else { return };
+        let family = &self.0;
+        if family.closing.get() && family.failure_is_set() {
+            return discard(payload);
+        }
+        if family.failure_is_set() {
+            return discard(payload);
+        }
+        family.failure.set(Some(payload));
+        family.kill_children();
+        if !family.closing.get() {
+            family.hub().fire_frame_of(family.owner, family.frame);
+        }
+    }
+
+    fn ended(&self) {
+        let family = &self.0;
+        family.children.broadcast::<()>(|state| {
+            state.running -= 1;
+            state.running == 0
+        });
+    }
+}
+
+impl Family {
+    fn failure_is_set(&self) -> bool {
+        let failure = self.failure.take();
+        let set = failure.is_some();
+        self.failure.set(failure);
+        set
+    }
+}
+
+/// Spawns greenlets that may borrow from the frame that called [`scope`].
+///
+/// # Examples
+///
+/// See [`scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    family: Rc<Family>,
+    // Invariant in both, as std's, so that neither can be shortened or stretched.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl UnwindSafe for Scope<'_, '_> {}
+impl RefUnwindSafe for Scope<'_, '_> {}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Starts a greenlet that may borrow what outlives the scope.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let words = vec!["a", "bc"];
+    /// let total = greenlet::scope(|s| {
+    ///     let lengths: Vec<_> = words.iter().map(|w| s.spawn(|| w.len())).collect();
+    ///     lengths.into_iter().map(|g| g.join().unwrap()).sum::<usize>()
+    /// });
+    /// assert_eq!(total, 3);
+    /// ```
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedGreenlet<'scope, T>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        self.spawn_with(Builder::new(), f).expect("the defaults are valid")
+    }
+
+    /// As [`spawn`](Scope::spawn), with a name and a stack size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// greenlet::scope(|s| {
+    ///     let child = greenlet::Builder::new().name("child");
+    ///     assert_eq!(s.spawn_with(child, || 1).unwrap().name(), Some("child"));
+    /// });
+    /// ```
+    pub fn spawn_with<F, T>(
+        &'scope self,
+        settings: Builder,
+        f: F,
+    ) -> io::Result<ScopedGreenlet<'scope, T>>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        settings.check()?;
+        self.family.children.lock().parts().0.running += 1;
+        let watch = Child(self.family.clone());
+        let handle = greenlet::spawn_job(settings, None, f, watch, coroutine::erase);
+        if let Some(member) = handle.member() {
+            self.family.members.borrow_mut().push(member);
+            if self.family.closing.get() || self.family.failure_is_set() {
+                handle.kill();
+            }
+        }
+        Ok(ScopedGreenlet {
+            handle,
+            scope: PhantomData,
+        })
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let running = self.family.children.lock().parts().0.running;
+        f.debug_struct("Scope").field("running", &running).finish()
+    }
+}
+
+/// A [`Greenlet`] handle that cannot leave its scope. It has all of a handle's
+/// methods.
+///
+/// # Examples
+///
+/// ```
+/// greenlet::scope(|s| {
+///     let g = s.spawn(|| 1);
+///     g.wait();
+///     assert_eq!(g.value(), Some(&1));
+/// });
+/// ```
+pub struct ScopedGreenlet<'scope, T> {
+    handle: Greenlet<T>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+impl<T> UnwindSafe for ScopedGreenlet<'_, T> {}
+impl<T> RefUnwindSafe for ScopedGreenlet<'_, T> {}
+
+impl<T> ScopedGreenlet<'_, T> {
+    /// As [`Greenlet::join`]. A child that panics while it is being joined is its
+    /// joiner's; the scope does not raise it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Greenlet::join`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// greenlet::scope(|s| assert_eq!(s.spawn(|| 1).join().unwrap(), 1));
+    /// ```
+    #[inline(always)]
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        self.handle.join()
+    }
+}
+
+impl<T> Deref for ScopedGreenlet<'_, T> {
+    type Target = Greenlet<T>;
+
+    fn deref(&self) -> &Greenlet<T> {
+        &self.handle
+    }
+}
+
+impl<T> fmt::Debug for ScopedGreenlet<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+/// Runs `f` with a [`Scope`] whose greenlets may borrow from the caller's frame,
+/// as `std::thread::scope`, and returns when all of them have ended.
+///
+/// If `f` returns, its children are awaited. If it unwinds, they are killed and
+/// awaited. The first child that panics while nobody joins it kills its siblings,
+/// interrupts the body at its next wait, and its panic comes out of `scope`.
+///
+/// # Timeouts and kills
+///
+/// A kill or an expiry in the body or in the wait at the end kills the children,
+/// waits for them, and then goes on. If a child never ends, nor does `scope`.
+///
+/// # Panics
+///
+/// With a child's panic. Aborts if called while panicking.
+///
+/// # Examples
+///
+/// ```
+/// let mut counts = [0; 3];
+/// greenlet::scope(|s| {
+///     for (i, count) in counts.iter_mut().enumerate() {
+///         s.spawn(move || *count = i * 10);
+///     }
+/// });
+/// assert_eq!(counts, [0, 10, 20]);
+/// ```
+#[track_caller]
+pub fn scope<'env, F, R>(f: F) -> R
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+{
+    let site = Site::here("scope");
+    if std::thread::panicking() {
+        park::abort_panicking(site);
+    }
+    let hub = park::hub();
+    let party = Party::current();
+    let frame = party.open_frame(Limit::Never);
+    let scope = Scope {
+        family: Rc::new(Family {
+            owner: hub.address_of(hub.current()),
+            frame,
+            children: Monitor::new(
+                0,
+                Children {
+                    running: 0,
+                    waiters: WaitList::new(),
+                },
+            ),
+            members: RefCell::new(Vec::new()),
+            failure: Cell::new(None),
+            closing: Cell::new(false),
+        }),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    let family = &scope.family;
+    let mut result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    if result.is_err() {
+        family.closing.set(true);
+        family.kill_children();
+    }
+    // A wait that may be cut short, but only if the body has not been already.
+    if result.is_ok()
+        && let Err(payload) = catch_unwind(AssertUnwindSafe(|| family.wait_for_children()))
+    {
+        result = Err(payload);
+        family.closing.set(true);
+        family.kill_children();
+    }
+    family.closing.set(true);
+    wait_masked(site, || family.wait_for_children());
+    // The frame closes on whatever task this is by now the frame's owner.
+    let state = Party::current().close_frame(frame);
+    if let Some(payload) = family.failure.take() {
+        // The body was interrupted for this, or is over.
+        if let Err(other) = result
+            && Unwind::of(&*other) != Some(Unwind::Frame(frame))
+            && Unwind::of(&*other).is_none()
+        {
+            discard(payload);
+            resume_unwind(other);
+        }
+        resume_unwind(payload);
+    }
+    debug_assert!(state != Some(FrameState::Raised));
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Waits in a shield. If this cannot end either, nothing can be saved: whoever is
+/// waited for may hold borrows of the caller's frame.
+fn wait_masked(site: Site, wait: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(wait))) {
+        let report = payload.downcast_ref::<String>();
+        eprintln!(
+            "greenlet: {} at {} cannot end; aborting\n{}",
+            site.operation,
+            site.place,
+            report.map_or("", |r| r)
+        );
+        std::process::abort();
+    }
+}
+
+/// Runs `f` as the outermost thing on this thread's hub, and ends the hub: when
+/// `f` returns, greenlets that are left are killed, the hub is drained and closed.
+///
+/// Leftovers are not awaited as [`scope`] does: they are killed. Spawns while the
+/// hub ends give handles that are already killed; spawns through a [`HubHandle`]
+/// are [`JoinError::HubClosed`] from then on. A later `spawn` on this thread makes
+/// a new hub.
+///
+/// [`HubHandle`]: crate::HubHandle
+///
+/// # Panics
+///
+/// If called in a greenlet, or while greenlets of this thread are alive; with the
+/// panic of `f`. Aborts if called while panicking, or if a greenlet can never end.
+///
+/// # Examples
+///
+/// ```
+/// let answer = greenlet::run(|| {
+///     greenlet::spawn(|| greenlet::sleep(std::time::Duration::from_secs(99))); // killed
+///     greenlet::spawn(|| 42).join().unwrap()
+/// });
+/// assert_eq!(answer, 42);
+/// ```
+#[track_caller]
+pub fn run<R>(f: impl FnOnce() -> R) -> R {
+    run_prepared(Site::here("run"), |_| {}, f)
+}
+
+/// [`run`] on a hub that was prepared first.
+#[track_caller]
+pub(crate) fn run_prepared<R>(
+    site: Site,
+    prepare: impl FnOnce(&'static Hub),
+    f: impl FnOnce() -> R,
+) -> R {
+    if std::thread::panicking() {
+        park::abort_panicking(site);
+    }
+    if let Some(hub) = Hub::get() {
+        assert!(hub.at_root(), "run() inside a greenlet; use scope()");
+        assert!(
+            hub.live() == 0 && !hub.is_running(),
+            "run() on a hub that is in use: inside another run(), or with live greenlets"
+        );
+    }
+    let hub = park::hub();
+    hub.set_running();
+    prepare(hub);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    hub.begin_close();
+    hub.kill_all();
+    if let Err(report) = hub.drain(site) {
+        eprintln!(
+            "greenlet: {} at {} cannot end; aborting\n{report}",
+            site.operation, site.place
+        );
+        std::process::abort();
+    }
+    park::close_hub(hub);
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Runs `f` so that kills, and timeouts opened outside of it, wait until it is
+/// over; they are raised at the first wait after it. Timeouts opened inside fire
+/// as usual.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let late = greenlet::timeout(Duration::from_millis(1), || {
+///     let written = greenlet::shield(|| {
+///         greenlet::sleep(Duration::from_millis(5)); // not interrupted
+///         true
+///     });
+///     assert!(written);
+///     greenlet::sleep(Duration::from_secs(9)); // interrupted at once
+/// });
+/// assert!(late.is_err());
+/// ```
+pub fn shield<R>(f: impl FnOnce() -> R) -> R {
+    struct Unshield(u64);
+    impl Drop for Unshield {
+        fn drop(&mut self) {
+            Party::current().close_frame(self.0);
+        }
+    }
+    let _unshield = Unshield(Party::current().task().open(true));
+    f()
+}
+
+/// Runs `body`, then `cleanup`, also when `body` unwinds by a panic, a kill or a
+/// timeout. Unlike a destructor, `cleanup` may wait; it is shielded.
+///
+/// If both unwind, what `cleanup` raised comes out.
+///
+/// # Panics
+///
+/// Aborts if called while panicking.
+///
+/// # Examples
+///
+/// ```
+/// let log = std::cell::RefCell::new(vec![]);
+/// let result = greenlet::finally(
+///     || { log.borrow_mut().push("body"); 1 },
+///     || { greenlet::yield_now(); log.borrow_mut().push("cleanup"); },
+/// );
+/// assert_eq!((result, log.into_inner()), (1, vec!["body", "cleanup"]));
+/// ```
+#[track_caller]
+pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
+    let site = Site::here("finally");
+    if std::thread::panicking() {
+        park::abort_panicking(site);
+    }
+    let result = catch_unwind(AssertUnwindSafe(body));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(cleanup))) {
+        if let Err(first) = result {
+            discard(first);
+        }
+        resume_unwind(payload);
+    }
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Runs `f`, in which a wait that would have to switch panics, at its own line.
+///
+/// For code that other greenlets must not see half done.
+///
+/// # Examples
+///
+/// ```
+/// let panicked = std::panic::catch_unwind(|| greenlet::no_switch(greenlet::yield_now));
+/// assert!(panicked.is_err());
+/// ```
+pub fn no_switch<R>(f: impl FnOnce() -> R) -> R {
+    struct Allow(Party);
+    impl Drop for Allow {
+        fn drop(&mut self) {
+            self.0.task().allow_switch();
+        }
+    }
+    let party = Party::current();
+    party.task().forbid_switch();
+    let _allow = Allow(party);
+    f()
+}

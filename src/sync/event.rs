@@ -1,0 +1,209 @@
+//! A flag that can be waited for.
+
+use crate::rt::clock::Limit;
+use crate::rt::sync::const_fn;
+use crate::rt::wait::{End, Monitor, Readiness, Source, State, WaitList, Waiters};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
+
+/// A flag that any number of waiters wait for; it stays set until it is cleared.
+///
+/// # Fairness
+///
+/// [`set`](Event::set) wakes all who wait at that moment, in order of arrival,
+/// even if the event is cleared before they run. Who comes while it is set passes
+/// at once, without a switch, and may so run before those that were just woken.
+///
+/// # How it works
+///
+/// A flag in the fast word, and a FIFO of waiters. Invariant: nobody who arrived
+/// before the latest `set` waits. `is_set` is one load.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::sync::Event;
+/// use std::rc::Rc;
+///
+/// let ready = Rc::new(Event::new());
+/// let waiter = greenlet::spawn({
+///     let ready = ready.clone();
+///     move || { ready.wait(); "go" }
+/// });
+/// greenlet::yield_now(); // the waiter waits
+/// ready.set();
+/// assert_eq!(waiter.join().unwrap(), "go");
+/// ```
+pub struct Event {
+    monitor: Monitor<Flag>,
+}
+
+struct Flag {
+    set: bool,
+    waiters: WaitList<()>,
+}
+
+impl State for Flag {
+    const FAST: bool = true;
+
+    fn load(&mut self, number: usize) {
+        self.set = number != 0;
+    }
+
+    fn store(&self) -> (usize, bool) {
+        (self.set.into(), !self.waiters.is_empty())
+    }
+}
+
+impl Waiters<()> for Flag {
+    fn waiters(&mut self) -> &mut WaitList<()> {
+        &mut self.waiters
+    }
+}
+
+impl Readiness for Flag {
+    fn is_ready(&self) -> bool {
+        self.set
+    }
+}
+
+impl UnwindSafe for Event {}
+impl RefUnwindSafe for Event {}
+
+impl Event {
+    const_fn! {
+        /// A clear event.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// static STOP: greenlet::sync::Event = greenlet::sync::Event::new();
+        /// assert!(!STOP.is_set());
+        /// ```
+        pub const fn new() -> Self {
+            Event { monitor: Monitor::new(0, Flag { set: false, waiters: WaitList::new() }) }
+        }
+    }
+
+    /// Whether it is set now. What was done before the `set` is visible then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// e.set();
+    /// assert!(e.is_set());
+    /// ```
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.monitor.number() != 0
+    }
+
+    /// Clears the flag. Those that a `set` has woken stay woken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// e.set();
+    /// e.clear();
+    /// assert!(!e.is_set());
+    /// ```
+    pub fn clear(&self) {
+        if !self.monitor.fast(|_| Some(0)) {
+            self.monitor.lock().parts().0.set = false;
+        }
+    }
+
+    /// Waits until it is set; returns at once, without a switch, if it is.
+    ///
+    /// # Timeouts and kills
+    ///
+    /// Either ends the wait by unwinding. While panicking it aborts if it would
+    /// have to wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// e.set();
+    /// e.wait();
+    /// ```
+    #[inline(always)]
+    #[track_caller]
+    pub fn wait(&self) {
+        if !self.is_set() {
+            let finish = |end: End, ()| end.notified();
+            let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
+            self.monitor.wait("Event::wait", Limit::Never, (), decide, finish);
+        }
+    }
+
+    /// Waits for at most `limit`: true if it was set, even if it has been cleared
+    /// since; false if the time was over first, or while panicking.
+    ///
+    /// Zero makes one trip through the loop.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// assert!(!e.wait_timeout(std::time::Duration::from_millis(1)));
+    /// ```
+    #[inline(always)]
+    #[track_caller]
+    #[must_use = "whether the event was set in time"]
+    pub fn wait_timeout(&self, limit: Duration) -> bool {
+        if self.is_set() {
+            return true;
+        }
+        let finish = |end: End, ()| end == End::Notified;
+        let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
+        let limit = Limit::After(limit);
+        self.monitor
+            .wait("Event::wait_timeout", limit, (), decide, finish)
+    }
+
+    /// Sets the flag and wakes all who wait. Does not switch.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// let done = Arc::new(greenlet::sync::Event::new());
+    /// let setter = std::thread::spawn({ let done = done.clone(); move || done.set() });
+    /// done.wait(); // from any thread
+    /// # setter.join().unwrap();
+    /// ```
+    pub fn set(&self) {
+        if !self.monitor.fast(|_| Some(1)) {
+            self.monitor.broadcast::<()>(|flag| {
+                flag.set = true;
+                true
+            });
+        }
+    }
+
+    pub(crate) fn source(&self) -> &dyn Source {
+        &self.monitor
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Event::new()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut guard = self.monitor.lock();
+        let flag = guard.parts().0;
+        f.debug_struct("Event")
+            .field("set", &flag.set)
+            .field("waiting", &flag.waiters.len())
+            .finish()
+    }
+}

@@ -1,0 +1,395 @@
+//! What the three queues are made of: a container, and three lists of waiters.
+//!
+//! Invariants: a getter waits only if there is no item and no putter; a putter
+//! waits only if the container is full; a joiner only if tasks are unfinished.
+//! An item that is put while a getter waits goes into the getter's slot; room
+//! that a get makes is filled from the first putter's slot.
+
+use crate::rt::clock::Limit;
+use crate::rt::park::Wakes;
+use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use std::any::Any;
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{GetError, PutError};
+
+/// Where items lie, and in which order they come out.
+pub(crate) trait Container<T> {
+    fn push(&mut self, item: T);
+    fn pop(&mut self) -> Option<T>;
+    fn peek(&self) -> Option<&T>;
+    fn len(&self) -> usize;
+}
+
+impl<T> Container<T> for VecDeque<T> {
+    fn push(&mut self, item: T) {
+        self.push_back(item);
+    }
+    fn pop(&mut self) -> Option<T> {
+        self.pop_front()
+    }
+    fn peek(&self) -> Option<&T> {
+        self.front()
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Last in, first out.
+impl<T> Container<T> for Vec<T> {
+    fn push(&mut self, item: T) {
+        self.push(item);
+    }
+    fn pop(&mut self) -> Option<T> {
+        self.pop()
+    }
+    fn peek(&self) -> Option<&T> {
+        self.last()
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Smallest first, equal ones in order of arrival. A B-tree compares only when an
+/// item comes in, so a `cmp` that panics does so in the putter; a heap would
+/// compare at each pop.
+pub(crate) struct Ranked<T> {
+    items: BTreeSet<Rank<T>>,
+    next: u64,
+}
+
+impl<T> Ranked<T> {
+    pub(crate) const fn new() -> Self {
+        Ranked {
+            items: BTreeSet::new(),
+            next: 0,
+        }
+    }
+}
+
+struct Rank<T> {
+    item: T,
+    arrival: u64,
+}
+
+impl<T: Ord> Ord for Rank<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.item
+            .cmp(&other.item)
+            .then(self.arrival.cmp(&other.arrival))
+    }
+}
+impl<T: Ord> PartialOrd for Rank<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T: Ord> Eq for Rank<T> {}
+impl<T: Ord> PartialEq for Rank<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T: Ord> Container<T> for Ranked<T> {
+    fn push(&mut self, item: T) {
+        let arrival = self.next;
+        self.next += 1;
+        self.items.insert(Rank { item, arrival });
+    }
+    fn pop(&mut self) -> Option<T> {
+        self.items.pop_first().map(|rank| rank.item)
+    }
+    fn peek(&self) -> Option<&T> {
+        self.items.first().map(|rank| &rank.item)
+    }
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+/// A putter's slot.
+enum Offer<T> {
+    /// On the way in. If its putter is woken with it, the queue was shut down.
+    Item(T),
+    Taken,
+    /// Storing it panicked, in another's hands.
+    Panicked(Box<dyn Any + Send>),
+}
+
+struct Items<T, C> {
+    items: C,
+    capacity: Option<usize>,
+    getters: WaitList<Option<T>>,
+    putters: WaitList<Offer<T>>,
+    joiners: WaitList<()>,
+    unfinished: usize,
+    shut_down: bool,
+}
+
+impl<T, C: Container<T>> State for Items<T, C> {
+    fn check(&self) {
+        let full = self.capacity.is_some_and(|c| self.items.len() >= c);
+        assert!(self.getters.is_empty() || self.items.len() == 0 && self.putters.is_empty());
+        assert!(self.putters.is_empty() || full || self.shut_down);
+    }
+}
+
+impl<T, C: Container<T>> Waiters<Option<T>> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Option<T>> {
+        &mut self.getters
+    }
+}
+impl<T, C: Container<T>> Waiters<Offer<T>> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Offer<T>> {
+        &mut self.putters
+    }
+}
+impl<T, C: Container<T>> Waiters<()> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<()> {
+        &mut self.joiners
+    }
+}
+
+/// See the module.
+pub(crate) struct Core<T, C> {
+    monitor: Monitor<Items<T, C>>,
+}
+
+type PutResult<T> = Result<(), PutError<T>>;
+
+impl<T, C: Container<T>> Core<T, C> {
+    crate::rt::sync::const_fn! {
+        pub(crate) const fn new(items: C, capacity: Option<usize>) -> Self {
+            let state = Items {
+                items,
+                capacity,
+                getters: WaitList::new(),
+                putters: WaitList::new(),
+                joiners: WaitList::new(),
+                unfinished: 0,
+                shut_down: false,
+            };
+            Core { monitor: Monitor::new(0, state) }
+        }
+    }
+
+    /// Stores an item, for which there is room. Comparing it may be the user's.
+    fn store(&self, items: &mut C, item: T) {
+        let _lent = self.monitor.lend();
+        items.push(item);
+    }
+
+    /// Takes the offer if a getter waits or there is room.
+    fn accept(
+        &self,
+        state: &mut Items<T, C>,
+        wakes: &mut Wakes,
+        offer: &mut Offer<T>,
+    ) -> Option<PutResult<T>> {
+        let room = state.capacity.is_none_or(|c| state.items.len() < c);
+        if !(state.shut_down || room || !state.getters.is_empty()) {
+            return None;
+        }
+        let Offer::Item(item) = std::mem::replace(offer, Offer::Taken) else {
+            unreachable!("an offer is taken once")
+        };
+        if state.shut_down {
+            return Some(Err(PutError::ShutDown(item)));
+        }
+        if let Some(slot) = state.getters.claim(wakes) {
+            *slot = Some(item);
+        } else if room {
+            self.store(&mut state.items, item);
+        } else {
+            // All getters were leaving.
+            *offer = Offer::Item(item);
+            return None;
+        }
+        state.unfinished += 1;
+        Some(Ok(()))
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn put(&self, operation: &'static str, item: T, limit: Limit) -> PutResult<T> {
+        self.monitor.wait(
+            operation,
+            limit,
+            Offer::Item(item),
+            |state, wakes, offer| self.accept(state, wakes, offer),
+            |end, offer| match (end, offer) {
+                (_, Offer::Taken) => Ok(()),
+                (End::Notified, Offer::Item(item)) => Err(PutError::ShutDown(item)),
+                (_, Offer::Item(item)) => Err(PutError::Full(item)),
+                (_, Offer::Panicked(payload)) => std::panic::resume_unwind(payload),
+            },
+        )
+    }
+
+    pub(crate) fn put_nowait(&self, item: T) -> PutResult<T> {
+        let mut offer = Offer::Item(item);
+        let result = {
+            let mut guard = self.monitor.lock();
+            let (state, wakes) = guard.parts();
+            self.accept(state, wakes, &mut offer)
+        };
+        result.unwrap_or_else(|| match offer {
+            Offer::Item(item) => Err(PutError::Full(item)),
+            _ => unreachable!("an offer that was not accepted is whole"),
+        })
+    }
+
+    /// Takes an item if there is one, or a putter waits.
+    fn give(&self, state: &mut Items<T, C>, wakes: &mut Wakes) -> Option<Result<T, GetError>> {
+        if let Some(item) = state.items.pop() {
+            self.refill(state, wakes);
+            return Some(Ok(item));
+        }
+        if let Some(offer) = state.putters.claim(wakes)
+            && let Offer::Item(item) = std::mem::replace(offer, Offer::Taken)
+        {
+            state.unfinished += 1;
+            return Some(Ok(item));
+        }
+        state.shut_down.then_some(Err(GetError::ShutDown))
+    }
+
+    /// Fills room from the first putters.
+    fn refill(&self, state: &mut Items<T, C>, wakes: &mut Wakes) {
+        while !state.shut_down && state.capacity.is_none_or(|c| state.items.len() < c) {
+            let Some(offer) = state.putters.claim(wakes) else {
+                return;
+            };
+            let Offer::Item(item) = std::mem::replace(offer, Offer::Taken) else {
+                unreachable!("a putter in line has its item")
+            };
+            // The panic of a `cmp` belongs to the putter whose item it is.
+            match catch_unwind(AssertUnwindSafe(|| self.store(&mut state.items, item))) {
+                Ok(()) => state.unfinished += 1,
+                Err(payload) => *offer = Offer::Panicked(payload),
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn get(&self, operation: &'static str, limit: Limit) -> Result<T, GetError> {
+        self.monitor.wait(
+            operation,
+            limit,
+            None,
+            |state, wakes, _| self.give(state, wakes),
+            |end, slot| match (end, slot) {
+                (_, Some(item)) => Ok(item),
+                (End::Notified, None) => Err(GetError::ShutDown),
+                (_, None) => Err(GetError::Empty),
+            },
+        )
+    }
+
+    pub(crate) fn get_nowait(&self) -> Result<T, GetError> {
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        self.give(state, wakes).unwrap_or(Err(GetError::Empty))
+    }
+
+    pub(crate) fn peek(&self) -> Result<T, GetError>
+    where
+        T: Clone,
+    {
+        let mut guard = self.monitor.lock();
+        let state = guard.parts().0;
+        match state.items.peek() {
+            Some(item) => {
+                let _lent = self.monitor.lend();
+                Ok(item.clone())
+            }
+            None if state.shut_down => Err(GetError::ShutDown),
+            None => Err(GetError::Empty),
+        }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Items<T, C>) -> R) -> R {
+        f(self.monitor.lock().parts().0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.with(|state| state.items.len())
+    }
+
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        self.with(|state| state.capacity)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.with(|state| state.capacity.is_some_and(|c| state.items.len() >= c))
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.with(|state| state.shut_down)
+    }
+
+    pub(crate) fn unfinished(&self) -> usize {
+        self.with(|state| state.unfinished)
+    }
+
+    #[track_caller]
+    pub(crate) fn task_done(&self, n: usize) {
+        let mut missing = false;
+        self.monitor.broadcast::<()>(|state| {
+            missing = state.unfinished < n;
+            state.unfinished = state.unfinished.saturating_sub(n);
+            state.unfinished == 0 && !missing
+        });
+        assert!(!missing, "task_done() called more often than items were put");
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn join(&self, operation: &'static str, limit: Limit) -> bool {
+        let decide = |state: &mut Items<T, C>, _: &mut Wakes, _: &mut ()| {
+            (state.unfinished == 0).then_some(true)
+        };
+        let finish = |end, ()| match end {
+            End::Refused(_) if !matches!(limit, Limit::Never) => false,
+            end => end.notified(),
+        };
+        self.monitor.wait(operation, limit, (), decide, finish)
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.monitor.broadcast::<Option<T>>(|state| {
+            state.shut_down = true;
+            true
+        });
+        self.monitor.broadcast::<Offer<T>>(|_| true);
+    }
+
+    pub(crate) fn shutdown_now(&self) -> Vec<T> {
+        let items: Vec<T> = self.with(|state| {
+            state.shut_down = true;
+            std::iter::from_fn(|| state.items.pop()).collect()
+        });
+        self.shutdown();
+        self.task_done(items.len());
+        items
+    }
+
+    pub(crate) fn debug(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.with(|state| {
+            f.debug_struct(name)
+                .field("len", &state.items.len())
+                .field("capacity", &state.capacity)
+                .field("unfinished", &state.unfinished)
+                .field("shut_down", &state.shut_down)
+                .field("getters", &state.getters.len())
+                .field("putters", &state.putters.len())
+                .field("joiners", &state.joiners.len())
+                .finish()
+        })
+    }
+}

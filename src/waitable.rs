@@ -1,0 +1,166 @@
+//! Waiting for the first, or for all, of several things.
+
+use crate::greenlet::Greenlet;
+use crate::rt::clock::Limit;
+use crate::rt::park::Party;
+use crate::rt::wait::{self, Source};
+use crate::sync::{AsyncResult, Event};
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// What [`wait_any`] and [`wait_all`] can wait for: an [`Event`] that is set, an
+/// [`AsyncResult`] that is ready, a [`Greenlet`] that has ended.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::{Waitable, sync::Event};
+///
+/// let (a, b) = (Event::new(), Event::new());
+/// b.set();
+/// let both: [&dyn Waitable; 2] = [&a, &b];
+/// assert_eq!(greenlet::wait_any(&both), 1);
+/// ```
+pub trait Waitable: sealed::Sealed {}
+
+mod sealed {
+    use crate::rt::wait::Source;
+
+    pub trait Sealed {
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn source(&self) -> Part<'_>;
+    }
+
+    #[allow(missing_debug_implementations, unreachable_pub)]
+    pub struct Part<'a>(pub(crate) &'a dyn Source);
+}
+use sealed::Part;
+
+impl sealed::Sealed for Event {
+    fn source(&self) -> Part<'_> {
+        Part(self.source())
+    }
+}
+impl<T, E> sealed::Sealed for AsyncResult<T, E> {
+    fn source(&self) -> Part<'_> {
+        Part(self.source())
+    }
+}
+impl<T> sealed::Sealed for Greenlet<T> {
+    fn source(&self) -> Part<'_> {
+        Part(self.source())
+    }
+}
+impl<T> sealed::Sealed for crate::ScopedGreenlet<'_, T> {
+    fn source(&self) -> Part<'_> {
+        Part(Greenlet::source(self))
+    }
+}
+
+impl Waitable for Event {}
+impl<T, E> Waitable for AsyncResult<T, E> {}
+impl<T> Waitable for Greenlet<T> {}
+impl<T> Waitable for crate::ScopedGreenlet<'_, T> {}
+
+type Sources<'a> = SmallVec<[&'a dyn Source; 8]>;
+
+#[track_caller]
+fn sources<'a>(all: &[&'a dyn Waitable]) -> Sources<'a> {
+    assert!(!all.is_empty(), "wait_any of nothing would never end");
+    all.iter().map(|w| w.source().0).collect()
+}
+
+/// Waits until one of them is ready, and returns its index; if several are, the
+/// lowest. A waiter that loses takes nothing and leaves no trace.
+///
+/// # Panics
+///
+/// If the slice is empty.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::sync::{AsyncResult, Event};
+///
+/// let (stop, result) = (Event::new(), AsyncResult::<u32>::new());
+/// result.set(5).unwrap();
+/// assert_eq!(greenlet::wait_any(&[&stop, &result]), 1);
+/// ```
+#[inline(always)]
+#[track_caller]
+pub fn wait_any(all: &[&dyn Waitable]) -> usize {
+    let sources = sources(all);
+    wait::wait_any("wait_any", Limit::Never, &sources).expect("only a limit ends it without one")
+}
+
+/// As [`wait_any`], for at most `limit`; `None` if it is over first.
+///
+/// # Panics
+///
+/// If the slice is empty.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::sync::Event;
+/// use std::time::Duration;
+///
+/// let never = Event::new();
+/// assert_eq!(greenlet::wait_any_timeout(&[&never], Duration::from_millis(1)), None);
+/// ```
+#[inline(always)]
+#[track_caller]
+pub fn wait_any_timeout(all: &[&dyn Waitable], limit: Duration) -> Option<usize> {
+    let sources = sources(all);
+    wait::wait_any("wait_any_timeout", Limit::After(limit), &sources)
+}
+
+/// Waits until each of them has been ready once, in the order given.
+///
+/// # Panics
+///
+/// If the slice is empty.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::sync::Event;
+///
+/// let e = Event::new();
+/// let g = greenlet::spawn(|| 1);
+/// e.set();
+/// greenlet::wait_all(&[&e, &g]);
+/// assert!(g.is_finished());
+/// ```
+#[track_caller]
+pub fn wait_all(all: &[&dyn Waitable]) {
+    for source in sources(all) {
+        wait::wait_any("wait_all", Limit::Never, &[source]);
+    }
+}
+
+/// As [`wait_all`], for at most `limit` in all; true if each has been ready.
+///
+/// # Panics
+///
+/// If the slice is empty.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet::sync::Event;
+/// use std::time::Duration;
+///
+/// let (set, never) = (Event::new(), Event::new());
+/// set.set();
+/// assert!(!greenlet::wait_all_timeout(&[&set, &never], Duration::from_millis(1)));
+/// ```
+#[track_caller]
+#[must_use = "whether all were ready in time"]
+pub fn wait_all_timeout(all: &[&dyn Waitable], limit: Duration) -> bool {
+    let limit = Limit::After(limit).fixed(Party::current().now());
+    sources(all)
+        .iter()
+        .all(|&source| wait::wait_any("wait_all_timeout", limit, &[source]).is_some())
+}
