@@ -180,7 +180,6 @@ impl std::error::Error for JoinError {
 /// assert_eq!(late.unwrap_err().to_string(), "timed out");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Elapsed;
 
 impl fmt::Display for Elapsed {

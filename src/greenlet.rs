@@ -135,18 +135,18 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
                     self.giver.set(giver);
                     error
                 });
-                // From here on kills and expiries come too late.
-                task.open(true);
+                task.end();
                 while let Some(value) = task.locals.pop() {
                     contain(|| drop(value));
                 }
                 self.publish(outcome);
             }
             Order::Kill => {
-                task.open(true);
+                task.end();
                 self.cancel(JoinError::Killed);
             }
             Order::NoStack(error) => {
+                task.end();
                 // On the hub's one spare stack: it must not be left suspended.
                 task.forbid_switch();
                 self.cancel(JoinError::NoStack(error));

@@ -57,7 +57,6 @@ static NEXT_KEY: AtomicUsize = AtomicUsize::new(1);
 /// assert_eq!(X.try_with(|x| *x), Err(greenlet::Unset));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Unset;
 
 impl fmt::Display for Unset {

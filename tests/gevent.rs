@@ -130,7 +130,10 @@ fn b(flag: bool) -> u8 {
 
 /// `joinall` where all succeed.
 fn all<T>(handles: Vec<Greenlet<T>>) -> Vec<T> {
-    join_all(handles).into_iter().map(|r| r.expect("this greenlet succeeds")).collect()
+    join_all(handles)
+        .into_iter()
+        .map(|r| r.expect("this greenlet succeeds"))
+        .collect()
 }
 
 /// What a greenlet's failure says, without the greenlet's name: `str(e)` of Python.
@@ -210,8 +213,9 @@ const PROGRAMS: [(&str, Answer); 48] = [
 #[test]
 fn every_program_is_ported_or_listed_with_a_reason() {
     let numbers = [
-        1, 4, 6, 8, 9, 10, 13, 14, 15, 17, 20, 21, 25, 27, 29, 31, 32, 34, 39, 40, 43, 44, 46, 47, 50, 52, 54, 55, 58,
-        61, 64, 65, 67, 68, 70, 71, 72, 73, 75, 76, 79, 80, 81, 83, 84, 85, 86, 87,
+        1, 4, 6, 8, 9, 10, 13, 14, 15, 17, 20, 21, 25, 27, 29, 31, 32, 34, 39, 40, 43, 44, 46, 47,
+        50, 52, 54, 55, 58, 61, 64, 65, 67, 68, 70, 71, 72, 73, 75, 76, 79, 80, 81, 83, 84, 85, 86,
+        87,
     ];
     let ports = concat!(
         include_str!("gevent/events.rs"),
@@ -220,21 +224,39 @@ fn every_program_is_ported_or_listed_with_a_reason() {
         include_str!("gevent/queues.rs"),
         include_str!("gevent/threads.rs"),
     );
-    let docs: Vec<&str> = include_str!("gevent.rs").lines().take_while(|l| l.starts_with("//!")).collect();
+    let docs: Vec<&str> = include_str!("gevent.rs")
+        .lines()
+        .take_while(|l| l.starts_with("//!"))
+        .collect();
     assert_eq!(PROGRAMS.len(), numbers.len());
     for ((name, answer), number) in PROGRAMS.iter().zip(numbers) {
-        assert!(name.starts_with(&format!("{number:02}_")), "{name} stands where {number} should");
+        assert!(
+            name.starts_with(&format!("{number:02}_")),
+            "{name} stands where {number} should"
+        );
         let port = format!("#[test]\nfn p{name}() {{");
         let recorded = format!("gevent_said!(\"{name}\")");
         let count = |text: &str| ports.matches(text).count();
-        let (tests, outputs) = if matches!(answer, Later(_)) { (0, 0) } else { (1, 1) };
+        let (tests, outputs) = if matches!(answer, Later(_)) {
+            (0, 0)
+        } else {
+            (1, 1)
+        };
         assert_eq!(count(&port), tests, "tests of {name}");
         assert_eq!(count(&recorded), outputs, "comparisons of {name}");
-        let differs = [format!("differs(\n        &got,\n        {recorded}"), format!("differs(&got, {recorded}")];
-        assert_eq!(differs.iter().any(|d| ports.contains(d)), *answer == Differs, "{name}: {answer:?}");
+        let differs = [
+            format!("differs(\n        &got,\n        {recorded}"),
+            format!("differs(&got, {recorded}"),
+        ];
+        assert_eq!(
+            differs.iter().any(|d| ports.contains(d)),
+            *answer == Differs,
+            "{name}: {answer:?}"
+        );
         let number = &name[..2];
         let listed = docs.iter().any(|l| {
-            l.split(|c: char| !c.is_ascii_digit()).any(|word| word == number)
+            l.split(|c: char| !c.is_ascii_digit())
+                .any(|word| word == number)
         });
         assert!(listed, "{number} is missing in the docs at the top");
     }

@@ -28,13 +28,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use greenlet::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue, Semaphore,
+    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue,
+    Semaphore,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Elapsed, Greenlet, HubThread, JoinError, Local, Timeout, Waitable, current, join_all, kill_all, no_switch,
-    now, run, scope, shield, sleep, spawn, spawn_later, timeout, wait_all, wait_all_timeout, wait_any,
-    wait_any_timeout, yield_now,
+    Builder, Elapsed, Greenlet, HubThread, JoinError, Local, Timeout, Waitable, current, join_all,
+    kill_all, no_switch, now, run, scope, shield, sleep, spawn, spawn_later, timeout, wait_all,
+    wait_all_timeout, wait_any, wait_any_timeout, yield_now,
 };
 
 /// A program on the virtual clock.
@@ -55,7 +56,10 @@ fn leak<T>(value: T) -> &'static T {
 }
 
 fn all<T>(handles: impl IntoIterator<Item = Greenlet<T>>) -> Vec<T> {
-    join_all(handles).into_iter().map(|r| r.expect("this greenlet succeeds")).collect()
+    join_all(handles)
+        .into_iter()
+        .map(|r| r.expect("this greenlet succeeds"))
+        .collect()
 }
 
 /// A log that greenlets share.
@@ -79,7 +83,9 @@ impl Log {
 fn text(payload: Box<dyn std::any::Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
-        Err(payload) => payload.downcast::<&str>().map_or("no text".to_owned(), |text| text.to_string()),
+        Err(payload) => payload
+            .downcast::<&str>()
+            .map_or("no text".to_owned(), |text| text.to_string()),
     }
 }
 
@@ -90,7 +96,11 @@ fn deadlock(wait: impl FnOnce()) -> String {
 
 /// G3 and G4, the checks that gevent makes of every wait. `timed` says whether it expired in the way of its kind,
 /// `plain` waits for ever. Both fail to the moment; a scope around them is not lost, and it is the right one of two.
-fn expires(name: &'static str, timed: impl Fn(Duration) -> bool + Copy + 'static, plain: impl Fn() + Copy + 'static) {
+fn expires(
+    name: &'static str,
+    timed: impl Fn(Duration) -> bool + Copy + 'static,
+    plain: impl Fn() + Copy + 'static,
+) {
     let check = move |place: &str| {
         let took = |d: u64, f: &dyn Fn() -> bool| {
             let start = now();
@@ -102,8 +112,12 @@ fn expires(name: &'static str, timed: impl Fn(Duration) -> bool + Copy + 'static
         took(5, &|| timeout(ms(5), || timed(LONG)).is_err());
         took(5, &|| timeout(ms(5), plain).is_err());
         took(0, &|| timeout(ms(0), plain).is_err());
-        took(10, &|| timeout(LONG, || timed(ms(10))).is_ok_and(|expired| expired));
-        took(10, &|| timeout(LONG, || timeout(ms(10), plain)).is_ok_and(|inner| inner.is_err()));
+        took(10, &|| {
+            timeout(LONG, || timed(ms(10))).is_ok_and(|expired| expired)
+        });
+        took(10, &|| {
+            timeout(LONG, || timeout(ms(10), plain)).is_ok_and(|inner| inner.is_err())
+        });
         took(10, &|| timeout(ms(10), || timeout(LONG, plain)).is_err());
     };
     check("the root");
@@ -118,10 +132,21 @@ fn event_wait_expires() {
     sim(|| {
         let e = leak(Event::new());
         expires("Event::wait", |d| !e.wait_timeout(d), || e.wait());
-        expires("wait_any of an event", |d| wait_any_timeout(&[e], d).is_none(), || drop(wait_any(&[e])));
-        expires("wait_all of an event", |d| !wait_all_timeout(&[e], d), || wait_all(&[e]));
+        expires(
+            "wait_any of an event",
+            |d| wait_any_timeout(&[e], d).is_none(),
+            || drop(wait_any(&[e])),
+        );
+        expires(
+            "wait_all of an event",
+            |d| !wait_all_timeout(&[e], d),
+            || wait_all(&[e]),
+        );
         e.set();
-        assert!(e.wait_timeout(ms(0)), "nobody left behind, and the event still works");
+        assert!(
+            e.wait_timeout(ms(0)),
+            "nobody left behind, and the event still works"
+        );
     });
 }
 
@@ -130,9 +155,21 @@ fn event_wait_expires() {
 fn asyncresult_wait_and_get_expire() {
     sim(|| {
         let ar = leak(AsyncResult::<i32>::new());
-        expires("AsyncResult::wait", |d| ar.wait_timeout(d).is_none(), || drop(ar.wait().is_ok()));
-        expires("AsyncResult::get", |d| timeout(d, || ar.get()).is_err(), || drop(ar.get().is_ok()));
-        expires("wait_any of a result", |d| wait_any_timeout(&[ar], d).is_none(), || drop(wait_any(&[ar])));
+        expires(
+            "AsyncResult::wait",
+            |d| ar.wait_timeout(d).is_none(),
+            || drop(ar.wait().is_ok()),
+        );
+        expires(
+            "AsyncResult::get",
+            |d| timeout(d, || ar.get()).is_err(),
+            || drop(ar.get().is_ok()),
+        );
+        expires(
+            "wait_any of a result",
+            |d| wait_any_timeout(&[ar], d).is_none(),
+            || drop(wait_any(&[ar])),
+        );
         assert_eq!(ar.set(1), Ok(()));
         assert!(matches!(ar.wait_timeout(ms(0)), Some(Ok(1))));
     });
@@ -176,7 +213,9 @@ fn set_error_wakes_a_getter_with_the_same_error() {
         assert_eq!(log.take(), "waits");
         yield_now();
         assert_eq!(log.take(), "caught");
-        assert!(g.is_finished() && ar.error().is_some() && ar.value().is_none() && !ar.is_successful());
+        assert!(
+            g.is_finished() && ar.error().is_some() && ar.value().is_none() && !ar.is_successful()
+        );
         all([g]);
     });
 }
@@ -243,7 +282,8 @@ fn set_wakes_waiters_of_another_thread() {
         || EVENT.set(),
         || EVENT.clear(),
     );
-    static RESULT: std::sync::RwLock<Option<&'static AsyncResult<i32>>> = std::sync::RwLock::new(None);
+    static RESULT: std::sync::RwLock<Option<&'static AsyncResult<i32>>> =
+        std::sync::RwLock::new(None);
     fn result() -> &'static AsyncResult<i32> {
         RESULT.read().expect("not poisoned").expect("renewed first")
     }
@@ -268,7 +308,11 @@ fn set_from_another_thread_wakes_this_one() {
             ar.set(1).expect("the first");
         });
         let wait = move || e.wait_timeout(LONG) && ar.wait_timeout(LONG).is_some();
-        assert!(if wait_in_greenlet { all([spawn(wait)])[0] } else { wait() });
+        assert!(if wait_in_greenlet {
+            all([spawn(wait)])[0]
+        } else {
+            wait()
+        });
         setter.join().expect("no panic");
     }
 }
@@ -283,7 +327,10 @@ fn links_forward_values_and_failures_to_their_targets_only() {
             let g = spawn(body);
             for round in ["before the end", "after the end"] {
                 let log = Log::new();
-                let (value, error) = (leak(AsyncResult::<i32>::new()), leak(AsyncResult::<(), bool>::default()));
+                let (value, error) = (
+                    leak(AsyncResult::<i32>::new()),
+                    leak(AsyncResult::<(), bool>::default()),
+                );
                 let q = leak(Queue::unbounded());
                 g.link(|r| {
                     if let Ok(v) = r {
@@ -298,9 +345,21 @@ fn links_forward_values_and_failures_to_their_targets_only() {
                 g.link(|r| q.put_nowait(r.is_ok()).expect("unbounded"));
                 g.link(move |r| log.note(r.is_ok()));
                 g.wait();
-                assert_eq!(value.get_nowait().map(|r| r.ok()), success.then_some(Some(25)), "{round}");
-                assert_eq!(error.get_nowait(), (!success).then_some(Err(false)), "{round}");
-                assert_eq!((q.get_nowait(), q.get_nowait()), (Ok(success), Err(GetError::Empty)), "{round}");
+                assert_eq!(
+                    value.get_nowait().map(|r| r.ok()),
+                    success.then_some(Some(25)),
+                    "{round}"
+                );
+                assert_eq!(
+                    error.get_nowait(),
+                    (!success).then_some(Err(false)),
+                    "{round}"
+                );
+                assert_eq!(
+                    (q.get_nowait(), q.get_nowait()),
+                    (Ok(success), Err(GetError::Empty)),
+                    "{round}"
+                );
                 assert_eq!(log.take(), success.to_string(), "{round}");
             }
         }
@@ -326,7 +385,10 @@ fn set_then_clear_releases_every_waiter() {
             e.set();
             e.clear();
             all(gs);
-            assert!(order.borrow().iter().copied().eq(0..n), "in the order of arrival");
+            assert!(
+                order.borrow().iter().copied().eq(0..n),
+                "in the order of arrival"
+            );
         });
     }
 }
@@ -386,7 +448,10 @@ fn newcomer_on_a_set_event_does_not_wait() {
             e.wait();
             log.note(n);
         };
-        let gs = [spawn(move || wait_then_note(1)), spawn(move || wait_then_note(2))];
+        let gs = [
+            spawn(move || wait_then_note(1)),
+            spawn(move || wait_then_note(2)),
+        ];
         yield_now();
         e.set();
         no_switch(|| wait_then_note(3));
@@ -461,11 +526,18 @@ fn put_nowait_takes_what_there_is_room_for() {
         let (one, none) = (leak(Queue::bounded(1)), leak(Queue::rendezvous()));
         let tries = |q: &'static Queue<i32>| no_switch(|| [q.put_nowait(1), q.put_nowait(2)]);
         assert_eq!(tries(one), [Ok(()), Err(PutError::Full(2))]);
-        assert_eq!(tries(none), [Err(PutError::Full(1)), Err(PutError::Full(2))]);
+        assert_eq!(
+            tries(none),
+            [Err(PutError::Full(1)), Err(PutError::Full(2))]
+        );
         let done = leak(Event::new());
         spawn(|| ()).link(move |_| {
             assert_eq!(one.get_nowait(), Ok(1));
-            assert_eq!(tries(one), [Ok(()), Err(PutError::Full(2))], "from a link as well");
+            assert_eq!(
+                tries(one),
+                [Ok(()), Err(PutError::Full(2))],
+                "from a link as well"
+            );
             done.set();
         });
         assert!(done.wait_timeout(ms(1)));
@@ -515,7 +587,10 @@ fn queue_calls_that_need_not_wait_do_not_switch() {
             assert_eq!(q.peek_nowait(), Ok("hi"));
             assert_eq!(q.get(), Ok("hi"));
             assert_eq!(q.put("4"), Ok(()));
-            assert_eq!((q.get_nowait(), q.get_nowait()), (Ok("4"), Err(GetError::Empty)));
+            assert_eq!(
+                (q.get_nowait(), q.get_nowait()),
+                (Ok("4"), Err(GetError::Empty))
+            );
         });
         // Nobody is left who could put: the root's wait says so.
         deadlock(|| drop(q.get().is_ok()));
@@ -590,20 +665,33 @@ fn n_puts_complete_exactly_n_blocked_getters() {
 #[test]
 fn getters_that_timed_out_swallow_no_item() {
     sim(|| {
-        for waiters in [&[true][..], &[true, false], &[true, true], &[true, false, true, false]] {
+        for waiters in [
+            &[true][..],
+            &[true, false],
+            &[true, true],
+            &[true, false, true, false],
+        ] {
             let q = leak(Queue::unbounded());
             let gs: Vec<_> = waiters
                 .iter()
-                .map(|&dies| spawn(move || timeout(if dies { ms(0) } else { LONG }, || q.get().expect("open"))))
+                .map(|&dies| {
+                    spawn(move || {
+                        timeout(if dies { ms(0) } else { LONG }, || q.get().expect("open"))
+                    })
+                })
                 .collect();
             sleep(ms(100));
             q.put("hi").expect("open");
             q.put("there").expect("open");
-            let (died, lived): (Vec<_>, Vec<_>) = gs.into_iter().zip(waiters).partition(|(_, dies)| **dies);
+            let (died, lived): (Vec<_>, Vec<_>) =
+                gs.into_iter().zip(waiters).partition(|(_, dies)| **dies);
             for got in all(died.into_iter().map(|(g, _)| g)) {
                 assert_eq!(got.ok(), None);
             }
-            let mut got: Vec<_> = all(lived.into_iter().map(|(g, _)| g)).into_iter().map(Result::unwrap).collect();
+            let mut got: Vec<_> = all(lived.into_iter().map(|(g, _)| g))
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
             got.extend(q.try_iter());
             assert_eq!(got, ["hi", "there"]);
         }
@@ -676,7 +764,10 @@ fn rendezvous_interleavings() {
         log.note(c.get().expect("open"));
         log.note(c.get().expect("open"));
         all([g]);
-        assert_eq!(log.take(), "waiting sending-hello sending-world hello world sent-world");
+        assert_eq!(
+            log.take(),
+            "waiting sending-hello sending-world hello world sent-world"
+        );
     });
 }
 
@@ -712,7 +803,10 @@ fn join_follows_the_count_of_open_tasks() {
         q.task_done();
         assert_eq!(q.unfinished(), 0);
         assert_eq!(all([long]), [true]);
-        assert!(catch_unwind(AssertUnwindSafe(|| q.task_done())).is_err(), "once too often");
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| q.task_done())).is_err(),
+            "once too often"
+        );
         expires("Queue::join", |d| !q.join_timeout(d), || q.join());
     });
 }
@@ -726,13 +820,19 @@ fn after_shutdown_what_is_left_may_be_got_and_marked() {
         q.put_nowait("O").expect("room");
         q.shutdown();
         let refused = Err(PutError::ShutDown("E"));
-        assert_eq!([q.put("E"), q.put_nowait("E"), q.put_timeout("E", ms(1))], [refused, refused, refused]);
+        assert_eq!(
+            [q.put("E"), q.put_nowait("E"), q.put_timeout("E", ms(1))],
+            [refused, refused, refused]
+        );
         assert_eq!([q.get(), q.get_nowait()], [Ok("L"), Ok("O")]);
         q.task_done();
         q.task_done();
         no_switch(|| q.join());
         let over = Err(GetError::ShutDown);
-        assert_eq!([q.get(), q.get_nowait(), q.get_timeout(ms(1))], [over, over, over]);
+        assert_eq!(
+            [q.get(), q.get_nowait(), q.get_timeout(ms(1))],
+            [over, over, over]
+        );
     });
 }
 
@@ -744,10 +844,19 @@ fn after_shutdown_now_nothing_is_left() {
         q.put("L").expect("room");
         q.put_nowait("O").expect("room");
         assert_eq!(q.shutdown_now(), ["L", "O"]);
-        assert_eq!([q.put("E"), q.put_nowait("E")], [Err(PutError::ShutDown("E")), Err(PutError::ShutDown("E"))]);
+        assert_eq!(
+            [q.put("E"), q.put_nowait("E")],
+            [Err(PutError::ShutDown("E")), Err(PutError::ShutDown("E"))]
+        );
         let over = Err(GetError::ShutDown);
-        assert_eq!([q.get(), q.get_nowait(), q.get_timeout(ms(1))], [over, over, over]);
-        assert!(catch_unwind(AssertUnwindSafe(|| q.task_done())).is_err(), "they count as done");
+        assert_eq!(
+            [q.get(), q.get_nowait(), q.get_timeout(ms(1))],
+            [over, over, over]
+        );
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| q.task_done())).is_err(),
+            "they count as done"
+        );
         no_switch(|| q.join());
     });
 }
@@ -769,7 +878,11 @@ macro_rules! interrupts {
                 |d| full.put_timeout(1, d) == Err(PutError::Full(1)),
                 || drop(full.put(1).is_ok()),
             );
-            assert_eq!((empty.len(), full.len()), (0, length), "no trace of those who left");
+            assert_eq!(
+                (empty.len(), full.len()),
+                (0, length),
+                "no trace of those who left"
+            );
         })
     };
 }
@@ -778,9 +891,17 @@ macro_rules! interrupts {
 #[test]
 fn blocked_get_and_put_expire() {
     interrupts!("Queue", Queue::unbounded(), Queue::bounded(1));
-    interrupts!("rendezvous", Queue::<i32>::rendezvous(), Queue::rendezvous());
+    interrupts!(
+        "rendezvous",
+        Queue::<i32>::rendezvous(),
+        Queue::rendezvous()
+    );
     interrupts!("LifoQueue", LifoQueue::unbounded(), LifoQueue::bounded(1));
-    interrupts!("PriorityQueue", PriorityQueue::unbounded(), PriorityQueue::bounded(1));
+    interrupts!(
+        "PriorityQueue",
+        PriorityQueue::unbounded(),
+        PriorityQueue::bounded(1)
+    );
 }
 
 // ---------------------------------------------------------------------------------------------------- semaphores
@@ -790,7 +911,11 @@ fn blocked_get_and_put_expire() {
 fn acquire_expires_and_takes_nothing() {
     sim(|| {
         let sem = leak(Semaphore::new(0));
-        expires("Semaphore::acquire", |d| sem.acquire_timeout(d).is_none(), || sem.acquire().forget());
+        expires(
+            "Semaphore::acquire",
+            |d| sem.acquire_timeout(d).is_none(),
+            || sem.acquire().forget(),
+        );
         sem.release();
         assert_eq!(sem.available(), 1);
         assert!(sem.try_acquire().is_some());
@@ -823,7 +948,11 @@ fn two_releases_serve_two_waiters() {
 fn permit_goes_to_a_thread_that_waits_but_not_to_one_that_gave_up() {
     let sem = leak(BoundedSemaphore::new(1));
     let mine = sem.acquire();
-    let thread = std::thread::spawn(|| sem.acquire_timeout(LONG).map(|permit| permit.forget()).is_some());
+    let thread = std::thread::spawn(|| {
+        sem.acquire_timeout(LONG)
+            .map(|permit| permit.forget())
+            .is_some()
+    });
     std::thread::sleep(ms(5));
     drop(mine);
     assert!(thread.join().expect("no panic"));
@@ -854,7 +983,8 @@ fn greenlet_gets_the_permit_and_the_thread_gives_up() {
 // T test__semaphore::…test_dueling_threads (_timeout, _with_hub)
 #[test]
 fn dueling_threads_both_finish() {
-    let contexts: [fn(&dyn Fn()); 2] = [|duel| duel(), |duel| run(|| scope(|s| drop(s.spawn(duel))))];
+    let contexts: [fn(&dyn Fn()); 2] =
+        [|duel| duel(), |duel| run(|| scope(|s| drop(s.spawn(duel))))];
     for context in contexts {
         for limit in [None, Some(LONG)] {
             let sem = leak(Semaphore::new(1));
@@ -908,12 +1038,18 @@ fn relay_with_newcomers_serves_the_earlier_waiter() {
         }
     }
     sim(|| {
-        let relay = Relay { sem: leak(Semaphore::new(1)), should_quit: leak(Cell::new(false)) };
+        let relay = Relay {
+            sem: leak(Semaphore::new(1)),
+            should_quit: leak(Cell::new(false)),
+        };
         let first = spawn(move || relay.acquire_then_spawn());
         let second = spawn(move || relay.acquire_then_spawn());
         let exiting = spawn(move || relay.acquire_then_exit());
         deadlock(|| wait_all(&[&first, &second, &exiting]));
-        assert_eq!([&first, &second, &exiting].map(|g| g.is_finished()), [false, true, true]);
+        assert_eq!(
+            [&first, &second, &exiting].map(|g| g.is_finished()),
+            [false, true, true]
+        );
         relay.sem.release();
         all([first, second, exiting]);
         assert_eq!(relay.sem.available(), 1);
@@ -962,11 +1098,17 @@ fn permits_are_counted_exactly_under_ten_contenders() {
             let _permit = sem.acquire();
             panic!("in the scope of the permit");
         }));
-        assert!(failed.is_err() && sem.available() == 1, "the scoped form releases on failure");
+        assert!(
+            failed.is_err() && sem.available() == 1,
+            "the scoped form releases on failure"
+        );
         sem.release();
         assert_eq!(sem.available(), 2, "the plain kind grows");
         let bounded = BoundedSemaphore::new(1);
-        assert!(bounded.release().is_err() && bounded.available() == 1, "the bounded kind refuses");
+        assert!(
+            bounded.release().is_err() && bounded.available() == 1,
+            "the bounded kind refuses"
+        );
     });
 }
 
@@ -1003,7 +1145,12 @@ fn timeout_scope_expires_again_and_again() {
             assert!(expired.is_err());
             assert_eq!(now() - start, ms(10));
         }
-        assert_ne!(timeout(ms(1), || sleep(LONG)).expect_err("expired").to_string(), "");
+        assert_ne!(
+            timeout(ms(1), || sleep(LONG))
+                .expect_err("expired")
+                .to_string(),
+            ""
+        );
     });
 }
 
@@ -1120,7 +1267,10 @@ fn timeout_fires_in_a_loop_of_yields() {
         yield_now();
     };
     assert!(timeout(ms(5), endless).is_err());
-    let gs = [spawn(move || timeout(ms(5), endless).is_err()), spawn(move || timeout(ms(7), endless).is_err())];
+    let gs = [
+        spawn(move || timeout(ms(5), endless).is_err()),
+        spawn(move || timeout(ms(7), endless).is_err()),
+    ];
     assert_eq!(all(gs), [true, true]);
 }
 
@@ -1130,7 +1280,11 @@ fn repeated_timeouts_do_not_grow_memory() {
     sim(|| {
         let resident = || {
             let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-            statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0)
+            statm
+                .split(' ')
+                .nth(1)
+                .and_then(|pages| pages.parse::<usize>().ok())
+                .unwrap_or(0)
         };
         let rounds = |n: u32| {
             for i in 0..n {
@@ -1142,7 +1296,11 @@ fn repeated_timeouts_do_not_grow_memory() {
         let before = resident();
         rounds(20_000);
         // A leak of a word or two in each would show as 80 pages; other tests of this process get the rest.
-        assert!(resident() < before + 8_192, "{before} -> {} pages", resident());
+        assert!(
+            resident() < before + 8_192,
+            "{before} -> {} pages",
+            resident()
+        );
     });
 }
 
@@ -1159,18 +1317,30 @@ fn local_values_of_one_greenlet_are_absent_in_another() {
         let g = spawn(|| {
             assert!(!X.is_set() && X.try_with(|_| ()).is_err());
             assert_eq!(X.take(), None, "nothing to remove");
-            assert!(catch_unwind(|| X.with(|_| ())).is_err(), "an absent value is the caller's mistake");
-            assert!(SEEN.with(|seen| seen.borrow().is_empty()), "each greenlet begins with an empty one");
+            assert!(
+                catch_unwind(|| X.with(|_| ())).is_err(),
+                "an absent value is the caller's mistake"
+            );
+            assert!(
+                SEEN.with(|seen| seen.borrow().is_empty()),
+                "each greenlet begins with an empty one"
+            );
             SEEN.with(|seen| seen.borrow_mut().push(2));
             assert_eq!(X.set("other"), None);
             assert_eq!(X.set("again"), Some("other"));
             X.get()
         });
         assert_eq!(all([g]), ["again"]);
-        assert_eq!((X.get(), SEEN.with(|seen| seen.borrow().clone())), ("main", vec![1]));
+        assert_eq!(
+            (X.get(), SEEN.with(|seen| seen.borrow().clone())),
+            ("main", vec![1])
+        );
     });
     let thread = std::thread::spawn(|| (X.is_set(), X.set("thread"), X.take()));
-    assert_eq!(thread.join().expect("no panic"), (false, None, Some("thread")));
+    assert_eq!(
+        thread.join().expect("no panic"),
+        (false, None, Some("thread"))
+    );
 }
 
 // T test__local::test_objects
@@ -1229,13 +1399,29 @@ fn join_and_sleep_expire() {
         yield_now();
         for g in [running, unstarted] {
             expires("Greenlet::wait", |d| !g.wait_timeout(d), || g.wait());
-            expires("wait_any", |d| wait_any_timeout(&[g], d).is_none(), || drop(wait_any(&[g])));
-            expires("wait_all", |d| !wait_all_timeout(&[g], d), || wait_all(&[g]));
+            expires(
+                "wait_any",
+                |d| wait_any_timeout(&[g], d).is_none(),
+                || drop(wait_any(&[g])),
+            );
+            expires(
+                "wait_all",
+                |d| !wait_all_timeout(&[g], d),
+                || wait_all(&[g]),
+            );
         }
-        expires("join_all", |d| timeout(d, || join_all([spawn(|| sleep(LONG))])).is_err(), || {
-            drop(join_all([spawn(|| sleep(LONG))]));
-        });
-        expires("sleep", |d| timeout(d, || sleep(LONG)).is_err(), || sleep(LONG));
+        expires(
+            "join_all",
+            |d| timeout(d, || join_all([spawn(|| sleep(LONG))])).is_err(),
+            || {
+                drop(join_all([spawn(|| sleep(LONG))]));
+            },
+        );
+        expires(
+            "sleep",
+            |d| timeout(d, || sleep(LONG)).is_err(),
+            || sleep(LONG),
+        );
         running.kill();
         kill_all([unstarted]);
         wait_all(&[running, unstarted]);
@@ -1250,14 +1436,23 @@ fn early_and_late_links_see_the_same_outcome() {
         for body in bodies {
             let g = spawn(body);
             let seen = leak(std::sync::Mutex::new(Vec::new()));
-            let add = || g.link(|r| seen.lock().expect("not poisoned").push(r as *const _ as usize));
+            let add = || {
+                g.link(|r| {
+                    seen.lock()
+                        .expect("not poisoned")
+                        .push(r as *const _ as usize)
+                })
+            };
             add();
             add();
             g.wait();
             add();
             add();
             let seen = seen.lock().expect("not poisoned");
-            assert!(seen.len() == 4 && seen.iter().all(|at| *at == seen[0]), "{seen:x?}");
+            assert!(
+                seen.len() == 4 && seen.iter().all(|at| *at == seen[0]),
+                "{seen:x?}"
+            );
         }
     });
 }
@@ -1275,7 +1470,10 @@ fn finished_greenlets_arrive_in_a_queue_through_links() {
                 })
             });
             for g in &gs {
-                g.link(|r| q.put_nowait(*r.as_ref().expect("no panic")).expect("room, or a getter that waits"));
+                g.link(|r| {
+                    q.put_nowait(*r.as_ref().expect("no panic"))
+                        .expect("room, or a getter that waits")
+                });
             }
             assert_eq!([q.get(), q.get(), q.get()], [Ok(1), Ok(2), Ok(3)]);
             all(gs);
@@ -1316,7 +1514,10 @@ fn join_all_of_successes_and_links_after_the_end() {
     sim(|| {
         let gs = [1, 2, 3].map(|i| spawn(move || i));
         wait_all(&[&gs[0], &gs[1], &gs[2]]);
-        assert_eq!(gs.each_ref().map(|g| g.value().copied()), [Some(1), Some(2), Some(3)]);
+        assert_eq!(
+            gs.each_ref().map(|g| g.value().copied()),
+            [Some(1), Some(2), Some(3)]
+        );
         for _ in 0..2 {
             let e = leak(AsyncResult::<i32>::new());
             gs[0].link(|r| e.set(*r.as_ref().expect("1")).expect("the first"));
@@ -1340,8 +1541,10 @@ fn first_failure_in_time_is_seen_while_others_run() {
             assert_eq!(wait_any(&[&slow, &quick]), 1);
             assert!(quick.error().is_some() && !slow.is_finished());
         }
-        let texts: Vec<String> =
-            join_all([slow, quick]).into_iter().map(|r: Result<(), _>| text(r.expect_err("both").into_panic().expect("a panic"))).collect();
+        let texts: Vec<String> = join_all([slow, quick])
+            .into_iter()
+            .map(|r: Result<(), _>| text(r.expect_err("both").into_panic().expect("a panic")))
+            .collect();
         assert_eq!(texts, ["first in the list", "second"]);
     });
 }
@@ -1364,7 +1567,11 @@ fn failing_link_does_not_stop_the_others() {
             g.wait();
             assert_eq!(log.take(), "10 20 30");
             all([joined]);
-            assert_eq!(g.is_successful(), g.value() == Some(&5), "the outcome is the body's");
+            assert_eq!(
+                g.is_successful(),
+                g.value() == Some(&5),
+                "the outcome is the body's"
+            );
         }
     });
 }
@@ -1373,11 +1580,17 @@ fn failing_link_does_not_stop_the_others() {
 #[test]
 fn textual_form_shows_the_name() {
     sim(|| {
-        let g = Builder::new().name("worker-7").spawn(|| current().name().map(|n| n.to_string())).expect("a stack");
+        let g = Builder::new()
+            .name("worker-7")
+            .spawn(|| current().name().map(|n| n.to_string()))
+            .expect("a stack");
         assert!(format!("{g:?}").contains("worker-7"));
         assert_eq!(g.name().map(|n| n.to_string()), Some("worker-7".to_owned()));
         assert_eq!(all([g]), [Some("worker-7".to_owned())]);
-        let g = Builder::new().name("fails").spawn(|| panic!("oops")).expect("a stack");
+        let g = Builder::new()
+            .name("fails")
+            .spawn(|| panic!("oops"))
+            .expect("a stack");
         let error: Result<(), JoinError> = g.join();
         let error = error.expect_err("it panicked").to_string();
         assert!(error.contains("fails") && error.contains("oops"), "{error}");
@@ -1388,7 +1601,14 @@ fn textual_form_shows_the_name() {
 #[test]
 fn state_flags_through_a_life() {
     sim(|| {
-        let flags = |g: &Greenlet<i32>| (g.is_started(), g.is_finished(), g.is_successful(), g.value().copied());
+        let flags = |g: &Greenlet<i32>| {
+            (
+                g.is_started(),
+                g.is_finished(),
+                g.is_successful(),
+                g.value().copied(),
+            )
+        };
         let bodies: [(bool, fn() -> i32); 2] = [
             (true, || {
                 sleep(ms(1));
@@ -1433,14 +1653,27 @@ fn greenlet_killed_before_it_runs_never_enters_its_body() {
                             drop(dropped);
                         }
                     };
-                    let g = if later { spawn_later(ms(10), body) } else { spawn(body) };
+                    let g = if later {
+                        spawn_later(ms(10), body)
+                    } else {
+                        spawn(body)
+                    };
                     g.link(move |r| log.note(r.as_ref().is_err_and(|e| e.is_killed())));
                     for round in 0..2 {
-                        if everyone { kill_all([&g]) } else { g.kill() }
+                        if everyone {
+                            kill_all([&g])
+                        } else {
+                            g.kill()
+                        }
                         if block { g.wait() } else { sleep(ms(round)) }
                     }
                     yield_now();
-                    assert!(g.is_finished() && !g.is_started() && !g.is_successful() && g.value().is_none());
+                    assert!(
+                        g.is_finished()
+                            && !g.is_started()
+                            && !g.is_successful()
+                            && g.value().is_none()
+                    );
                     sleep(ms(20));
                     assert_eq!(log.take(), "true", "the body never ran, the link ran once");
                     assert_eq!(Rc::strong_count(&dropped), 1, "the closure is gone");
@@ -1466,12 +1699,27 @@ fn kill_ends_a_sleeping_greenlet_at_once() {
                 g.link(move |_| log.note("link"));
                 yield_now();
                 let start = now();
-                if everyone { kill_all([&g]) } else { g.kill() }
-                if block { g.wait() } else { yield_now() }
-                assert!(g.is_finished() && !g.is_successful() && g.error().is_some_and(JoinError::is_killed));
+                if everyone {
+                    kill_all([&g])
+                } else {
+                    g.kill()
+                }
+                if block {
+                    g.wait()
+                } else {
+                    yield_now()
+                }
+                assert!(
+                    g.is_finished()
+                        && !g.is_successful()
+                        && g.error().is_some_and(JoinError::is_killed)
+                );
                 g.kill();
                 g.wait();
-                assert_eq!((now() - start, log.take()), (ms(0), "before link".to_owned()));
+                assert_eq!(
+                    (now() - start, log.take()),
+                    (ms(0), "before link".to_owned())
+                );
             }
         }
     });
@@ -1483,12 +1731,16 @@ fn kill_reaches_a_loop_of_yields_and_can_be_caught() {
     sim(|| {
         let log = Log::new();
         let g = spawn(move || {
-            let end = catch_unwind(|| loop {
-                yield_now();
+            let end = catch_unwind(|| {
+                loop {
+                    yield_now();
+                }
             });
             log.note(match end {
                 Ok(()) => "ended",
-                Err(payload) if payload.is::<String>() || payload.is::<&str>() => "a panic with a text",
+                Err(payload) if payload.is::<String>() || payload.is::<&str>() => {
+                    "a panic with a text"
+                }
                 Err(_) => "a kill",
             });
         });
@@ -1534,7 +1786,10 @@ fn scope_joins_at_its_end_and_keeps_failures_of_the_joined() {
             });
             log.note("body");
         });
-        assert_eq!((log.take(), now() - start), ("body child".to_owned(), ms(10)));
+        assert_eq!(
+            (log.take(), now() - start),
+            ("body child".to_owned(), ms(10))
+        );
         let value = scope(|s| {
             let g = s.spawn(|| {
                 sleep(ms(10));
@@ -1545,7 +1800,12 @@ fn scope_joins_at_its_end_and_keeps_failures_of_the_joined() {
         assert_eq!(value, 5);
         let failure = scope(|s| {
             let g = s.spawn(|| -> i32 { panic!("expected") });
-            text(g.join().expect_err("it panicked").into_panic().expect("a panic"))
+            text(
+                g.join()
+                    .expect_err("it panicked")
+                    .into_panic()
+                    .expect("a panic"),
+            )
         });
         assert_eq!(failure, "expected");
     });
@@ -1605,7 +1865,12 @@ fn failure_of_a_scope_body_kills_the_children_and_goes_on() {
 fn running_greenlet_is_never_reported_finished() {
     sim(|| {
         let handle = leak(RefCell::new(None::<Rc<Greenlet<()>>>));
-        let asks = || handle.borrow().as_ref().is_some_and(|g| g.is_started() && !g.is_finished());
+        let asks = || {
+            handle
+                .borrow()
+                .as_ref()
+                .is_some_and(|g| g.is_started() && !g.is_finished())
+        };
         let g = Rc::new(spawn(move || {
             assert!(asks());
             yield_now();
@@ -1726,7 +1991,11 @@ fn kill_all_and_then_a_wait_with_a_limit() {
         let unstarted = [slow(), slow()];
         kill_all(&unstarted);
         assert!(wait_all_timeout(&[&unstarted[0], &unstarted[1]], ms(500)));
-        assert!(join_all(unstarted).iter().all(|r| r.as_ref().is_err_and(JoinError::is_killed)));
+        assert!(
+            join_all(unstarted)
+                .iter()
+                .all(|r| r.as_ref().is_err_and(JoinError::is_killed))
+        );
 
         let started = [slow(), slow()];
         yield_now();
@@ -1734,7 +2003,10 @@ fn kill_all_and_then_a_wait_with_a_limit() {
         for _ in 0..3 {
             kill_all(&started);
         }
-        assert!(!wait_all_timeout(&[&started[0], &started[1]], ms(500)), "they clean up");
+        assert!(
+            !wait_all_timeout(&[&started[0], &started[1]], ms(500)),
+            "they clean up"
+        );
         assert!(started.iter().all(|g| !g.is_finished()));
         all(started);
         assert_eq!(now() - start, ms(1000), "and each heard of it once");
@@ -1750,7 +2022,9 @@ fn children_run_though_the_spawner_sleeps_or_is_gone() {
         let log = Log::new();
         let start = now();
         drop(spawn(move || {
-            drop(spawn_later(ms(10), move || log.note((now() - start).as_millis())));
+            drop(spawn_later(ms(10), move || {
+                log.note((now() - start).as_millis())
+            }));
             sleep(ms(20));
         }));
         drop(spawn(move || drop(spawn(move || log.note("child")))));
@@ -1775,7 +2049,15 @@ fn failure_of_a_timer_disturbs_neither_the_root_nor_the_timing() {
         sleep(ms(10));
         assert_eq!(now() - start, ms(30));
         let error: Result<(), _> = bad.join();
-        assert_eq!(text(error.expect_err("it panicked").into_panic().expect("a panic")), "in a timer");
+        assert_eq!(
+            text(
+                error
+                    .expect_err("it panicked")
+                    .into_panic()
+                    .expect("a panic")
+            ),
+            "in a timer"
+        );
     });
 }
 
@@ -1846,7 +2128,10 @@ fn waiting_for_an_event_ignores_unrelated_timers() {
 fn what_is_spawned_runs_once_and_not_at_all_if_killed_before() {
     sim(|| {
         let log = Log::new();
-        let (runs, never) = (spawn(move || log.note("once")), spawn(move || log.note("never")));
+        let (runs, never) = (
+            spawn(move || log.note("once")),
+            spawn(move || log.note("never")),
+        );
         never.kill();
         yield_now();
         sleep(ms(1));
@@ -1870,7 +2155,10 @@ fn panicking_is_nobody_elses_business() {
             (before, std::thread::panicking())
         });
         let fails = spawn(|| panic!("unhandled"));
-        assert_eq!((all([first]), all([second])), (vec![false], vec![(false, false)]));
+        assert_eq!(
+            (all([first]), all([second])),
+            (vec![false], vec![(false, false)])
+        );
         let failed: Result<(), _> = fails.join();
         assert!(failed.is_err() && !std::thread::panicking());
     });
@@ -1882,13 +2170,23 @@ fn deadlock_report_names_everyone_who_waits() {
     sim(|| {
         let e = leak(Event::new());
         let q = leak(Queue::<i32>::unbounded());
-        let named = Builder::new().name("alice").spawn(|| e.wait()).expect("a stack");
-        let other = Builder::new().name("bob").spawn(|| drop(q.get().is_ok())).expect("a stack");
+        let named = Builder::new()
+            .name("alice")
+            .spawn(|| e.wait())
+            .expect("a stack");
+        let other = Builder::new()
+            .name("bob")
+            .spawn(|| drop(q.get().is_ok()))
+            .expect("a stack");
         let report = deadlock(|| wait_all(&[&named, &other]));
         for word in ["alice", "bob", "Event", "Queue", "gevent_pins.rs"] {
             assert!(report.contains(word), "no {word} in:\n{report}");
         }
-        assert_eq!(report.matches("gevent_pins.rs").count(), 3, "both greenlets and the root, each with its place");
+        assert_eq!(
+            report.matches("gevent_pins.rs").count(),
+            3,
+            "both greenlets and the root, each with its place"
+        );
         e.set();
         q.put(1).expect("open");
         all([named, other]);

@@ -71,6 +71,8 @@ pub(crate) struct Task {
     /// True if `due` could find something; saves looking at each wait.
     attention: Cell<bool>,
     killed: Cell<bool>,
+    /// The body is over: kills come too late.
+    ended: Cell<bool>,
     kills_raised: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
     next_frame: Cell<u64>,
@@ -96,7 +98,7 @@ impl Task {
     fn due_slow(&self) -> Option<Unwind> {
         let mut frames = self.frames.borrow_mut();
         let open = frames.iter().rposition(|f| f.shield).map_or(0, |i| i + 1);
-        if self.killed.get() && open == 0 {
+        if self.killed.get() && !self.ended.get() && open == 0 {
             self.kills_raised.set(self.kills_raised.get() + 1);
             return Some(Unwind::Kill);
         }
@@ -112,8 +114,17 @@ impl Task {
         self.killed.get() && self.kills_raised.get() == SWALLOWED_KILLS_REPORTED
     }
 
+    /// The body is over, or never runs: from here on nothing is raised.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        self.attention.set(false);
+    }
+
     /// Sets the sticky mark; true if the task may be interrupted right now.
     pub(crate) fn kill(&self) -> bool {
+        if self.ended.get() {
+            return false;
+        }
         self.killed.set(true);
         self.attention.set(true);
         !self.frames.borrow().iter().any(|f| f.shield)
@@ -170,7 +181,8 @@ impl Task {
 
     fn refresh(&self, frames: &[Frame]) {
         let pending = frames.iter().any(|f| f.state == FrameState::Pending);
-        self.attention.set(self.killed.get() || pending);
+        let killed = self.killed.get() && !self.ended.get();
+        self.attention.set(killed || pending);
     }
 
     /// Looks again whether anything is pending, after a frame was changed.
@@ -227,9 +239,9 @@ impl Task {
 
     /// Makes the task new for the next greenlet.
     pub(crate) fn clear(&self) {
-        debug_assert!(self.frames.borrow().is_empty() || self.killed.get());
-        self.frames.borrow_mut().clear();
+        debug_assert!(self.frames.borrow().is_empty(), "frames end with their closures");
         self.attention.set(false);
+        self.ended.set(false);
         self.killed.set(false);
         self.kills_raised.set(0);
         self.no_switch.set(0);

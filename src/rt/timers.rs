@@ -154,12 +154,14 @@ impl<K: Copy> Timers<K> {
         }
     }
 
+    #[cfg(test)]
     /// Whether [`settle`](Self::settle) has anything to do, and so needs a clock reading.
     #[inline]
     pub(crate) fn has_fresh(&self) -> bool {
         self.fresh_first != NONE
     }
 
+    #[cfg(test)]
     /// Whether a timer can still expire. A fresh one counts, even if its deadline will overflow.
     pub(crate) fn has_pending(&self) -> bool {
         self.has_fresh() || !self.heap.is_empty()
@@ -170,6 +172,7 @@ impl<K: Copy> Timers<K> {
         self.armed == 0
     }
 
+    #[cfg(test)]
     /// The number of armed timers, of whatever kind.
     pub(crate) fn len(&self) -> usize {
         self.armed as usize

@@ -163,7 +163,6 @@ impl Permits {
 /// assert_eq!(BoundedSemaphore::new(1).release(), Err(ReleaseError));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ReleaseError;
 
 impl fmt::Display for ReleaseError {

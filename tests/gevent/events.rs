@@ -6,7 +6,7 @@ use std::time::Duration;
 use greenlet::sync::{AsyncResult, Event};
 use greenlet::{Greenlet, join_all, spawn, yield_now};
 
-use super::{all, b, differs, leak, ms, message, printed, printed_live, without};
+use super::{all, b, differs, leak, message, ms, printed, printed_live, without};
 
 #[test]
 fn p01_event_five_waiters() {
@@ -41,7 +41,9 @@ fn p04_event_arrivals_after_set() {
             evt.wait();
             log.borrow_mut().push(n);
         };
-        let mut gs: Vec<_> = (0..2).map(|i| spawn(move || waiter(format!("early{i}")))).collect();
+        let mut gs: Vec<_> = (0..2)
+            .map(|i| spawn(move || waiter(format!("early{i}"))))
+            .collect();
         yield_now();
         evt.set();
         gs.extend((0..2).map(|i| spawn(move || waiter(format!("late{i}")))));
@@ -50,7 +52,11 @@ fn p04_event_arrivals_after_set() {
         say!("{}", log.borrow().join(" "));
     });
     // A set event lets a newcomer through at once: main does not wait for those woken before it.
-    differs(&got, gevent_said!("04_event_arrivals_after_set"), "main early0 early1 late0 late1\n");
+    differs(
+        &got,
+        gevent_said!("04_event_arrivals_after_set"),
+        "main early0 early1 late0 late1\n",
+    );
 }
 
 #[test]
@@ -69,7 +75,11 @@ fn p06_event_wait_after_clear_quirk() {
         let late = spawn(|| say!("late {}", b(evt.wait_timeout(ms(10)))));
         all(vec![a, pulse, late]);
     });
-    differs(&got, gevent_said!("06_event_wait_after_clear_quirk"), "a 1\nlate 0\n");
+    differs(
+        &got,
+        gevent_said!("06_event_wait_after_clear_quirk"),
+        "a 1\nlate 0\n",
+    );
 }
 
 #[test]
@@ -124,12 +134,17 @@ fn p10_asyncresult_value_fanout() {
     let got = printed(|| {
         let ar = leak(AsyncResult::<&str>::new());
         let getter = |n: u32| spawn(move || say!("get {n} {}", ar.get().expect("a value was set")));
-        let waiter = |n: u32| spawn(move || say!("wait {n} {}", ar.wait().expect("a value was set")));
+        let waiter =
+            |n: u32| spawn(move || say!("wait {n} {}", ar.wait().expect("a value was set")));
         let gs = vec![getter(0), waiter(1), getter(2), waiter(3)];
         yield_now();
         gs[2].kill();
         gs[2].wait();
-        say!("ready {} successful {}", b(ar.is_ready()), b(ar.is_successful()));
+        say!(
+            "ready {} successful {}",
+            b(ar.is_ready()),
+            b(ar.is_successful())
+        );
         ar.set("v").expect("the first set");
         say!("set returned");
         let outcomes: Vec<bool> = join_all(gs).iter().map(Result::is_ok).collect();

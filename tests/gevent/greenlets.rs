@@ -6,10 +6,11 @@ use std::sync::Mutex;
 
 use greenlet::sync::{Event, GetError, PutError, Queue};
 use greenlet::{
-    Greenlet, Local, Waitable, join_all, shield, sleep, spawn, spawn_later, wait_all, wait_any, yield_now,
+    Greenlet, Local, Waitable, join_all, shield, sleep, spawn, spawn_later, wait_all, wait_any,
+    yield_now,
 };
 
-use super::{all, b, differs, leak, ms, message, printed, without};
+use super::{all, b, differs, leak, message, ms, printed, without};
 
 #[test]
 fn p50_greenlet_lifecycle() {
@@ -59,9 +60,14 @@ fn p50_greenlet_lifecycle() {
 #[test]
 fn p52_kill_variants() {
     fn outcome(tag: &str, g: &Greenlet<&str>) {
-        let error = g.error().map_or("none", |e| if e.is_killed() { "killed" } else { "other" });
+        let error = g
+            .error()
+            .map_or("none", |e| if e.is_killed() { "killed" } else { "other" });
         let (dead, ok) = (b(g.is_finished()), b(g.is_successful()));
-        say!("{tag} dead {dead} ok {ok} value {} error {error}", g.value().unwrap_or(&"none"));
+        say!(
+            "{tag} dead {dead} ok {ok} value {} error {error}",
+            g.value().unwrap_or(&"none")
+        );
     }
     struct Cleanup;
     impl Drop for Cleanup {
@@ -183,7 +189,12 @@ fn p55_links_order() {
     let got = printed(|| {
         let log = leak(Mutex::new(Vec::<String>::new()));
         let note = |text: &str| log.lock().expect("not poisoned").push(text.to_owned());
-        let flush = || say!("{}", std::mem::take(&mut *log.lock().expect("not poisoned")).join(" "));
+        let flush = || {
+            say!(
+                "{}",
+                std::mem::take(&mut *log.lock().expect("not poisoned")).join(" ")
+            )
+        };
         let body = move || {
             note("body");
             5
@@ -237,7 +248,12 @@ fn p58_sleep_order() {
                 say!("{name} wakes");
             })
         };
-        all(vec![sleeper("two", 40), sleeper("one", 20), sleeper("three", 60), sleeper("one-bis", 20)]);
+        all(vec![
+            sleeper("two", 40),
+            sleeper("one", 20),
+            sleeper("three", 60),
+            sleeper("one-bis", 20),
+        ]);
     });
     assert_eq!(got, gevent_said!("58_sleep_order"));
 }
@@ -259,12 +275,19 @@ fn p61_joinall_errors() {
     let got = printed(|| {
         let make = || [bad(60, "slow"), bad(30, "quick"), ok(90)];
         let done = join_all(make());
-        say!("plain joinall {} {:?}", done.len(), done.iter().map(|r| b(r.is_ok())).collect::<Vec<_>>());
+        say!(
+            "plain joinall {} {:?}",
+            done.len(),
+            done.iter().map(|r| b(r.is_ok())).collect::<Vec<_>>()
+        );
         let gs = make();
         let objects = gs.each_ref().map(|g| g as &dyn Waitable);
         let first = wait_any(&objects);
         let ready = gs.each_ref().map(|g| b(g.is_finished()));
-        say!("raised {} finished so far {ready:?}", gs[first].error().map_or("nothing".to_owned(), message));
+        say!(
+            "raised {} finished so far {ready:?}",
+            gs[first].error().map_or("nothing".to_owned(), message)
+        );
         wait_all(&objects);
     });
     assert_eq!(got, gevent_said!("61_joinall_errors"));
@@ -318,10 +341,16 @@ fn p70_deadlock_not_with_timer() {
         let _setter = spawn_later(ms(10), || e.set());
         e.wait();
         say!("wait {}", b(e.is_set()));
-        say!("timed wait is never a deadlock {}", b(Event::new().wait_timeout(ms(10))));
+        say!(
+            "timed wait is never a deadlock {}",
+            b(Event::new().wait_timeout(ms(10)))
+        );
     });
     let gone = ["loop finished 1 stuck dead 0\n", "loop timed 0 loop 1\n"];
-    assert_eq!(got, without(gevent_said!("70_deadlock_not_with_timer"), &gone));
+    assert_eq!(
+        got,
+        without(gevent_said!("70_deadlock_not_with_timer"), &gone)
+    );
 }
 
 #[test]
@@ -336,7 +365,10 @@ fn p71_unhandled_error_report() {
         let killer = spawn(|| ());
         yield_now();
         stuck.kill();
-        for (name, r) in ["bad", "good", "killer", "stuck"].into_iter().zip(join_all([bad, good, killer, stuck])) {
+        for (name, r) in ["bad", "good", "killer", "stuck"]
+            .into_iter()
+            .zip(join_all([bad, good, killer, stuck]))
+        {
             match r {
                 Ok(()) => say!("{name} ok"),
                 Err(e) => say!("{name} killed {}: {}", b(e.is_killed()), message(&e)),
@@ -367,15 +399,24 @@ fn p72_blocking_in_loop_callback() {
         yield_now();
         spawn(|| ()).link(move |_| {
             let first = q.get_nowait().expect("an item");
-            let second = if q.get_nowait() == Err(GetError::Empty) { "empty" } else { "?" };
+            let second = if q.get_nowait() == Err(GetError::Empty) {
+                "empty"
+            } else {
+                "?"
+            };
             q2.put_nowait(1).expect("room for one");
-            let third = if q2.put_nowait(2) == Err(PutError::Full(2)) { "full" } else { "?" };
+            let third = if q2.put_nowait(2) == Err(PutError::Full(2)) {
+                "full"
+            } else {
+                "?"
+            };
             OUT.set([first, second, third].join(" "));
         });
         yield_now();
         say!("{} putter done {}", OUT.take(), b(putter.is_finished()));
     });
-    let gevent = gevent_said!("72_blocking_in_loop_callback").replace("BlockingSwitchOutError", "1");
+    let gevent =
+        gevent_said!("72_blocking_in_loop_callback").replace("BlockingSwitchOutError", "1");
     assert_eq!(got, without(&gevent, &[]));
 }
 

@@ -84,7 +84,11 @@ fn p40_sem_bounds() {
         plain.release();
         say!("plain grows {}", plain.available());
     });
-    let gone = ["wait 2 counter unchanged 2 wait on zero 0\n", "negative refused\n", "dummy 1 0 1\n"];
+    let gone = [
+        "wait 2 counter unchanged 2 wait on zero 0\n",
+        "negative refused\n",
+        "dummy 1 0 1\n",
+    ];
     assert_eq!(got, without(gevent_said!("40_sem_bounds"), &gone));
 }
 
@@ -152,8 +156,14 @@ fn p46_timeout_object_protocol() {
             .expect("cancelled");
         say!("cancel inside block works");
     });
-    let gevent = gevent_said!("46_timeout_object_protocol").replace("fired 1 pending", "fired, pending");
-    let gone = ["new 0\n", "double start refused\n", "start_new reuses 1 1\n", "closed 0\n"];
+    let gevent =
+        gevent_said!("46_timeout_object_protocol").replace("fired 1 pending", "fired, pending");
+    let gone = [
+        "new 0\n",
+        "double start refused\n",
+        "start_new reuses 1 1\n",
+        "closed 0\n",
+    ];
     assert_eq!(got, without(&gevent, &gone));
 }
 
@@ -164,19 +174,35 @@ fn p47_with_timeout() {
             sleep(ms(1000));
             "never"
         };
-        say!("done {}", timeout(ms(1000), || "result").unwrap_or("fallback"));
+        say!(
+            "done {}",
+            timeout(ms(1000), || "result").unwrap_or("fallback")
+        );
         say!("expired {}", timeout(ms(10), nap).unwrap_or("fallback"));
         if timeout(ms(10), nap).is_err() {
             say!("no fallback raises");
         }
         let inner = || timeout(ms(800), nap).unwrap_or("inner");
-        say!("outer expires first: {}", timeout(ms(10), inner).unwrap_or("outer"));
+        say!(
+            "outer expires first: {}",
+            timeout(ms(10), inner).unwrap_or("outer")
+        );
         let outer = || timeout(ms(10), nap).unwrap_or("inner");
-        say!("inner expires first: {}", timeout(ms(800), outer).unwrap_or("outer"));
-        let error = catch_unwind(|| timeout(ms(1000), || panic!("division by zero")).unwrap_or("fallback"));
+        say!(
+            "inner expires first: {}",
+            timeout(ms(800), outer).unwrap_or("outer")
+        );
+        let error =
+            catch_unwind(|| timeout(ms(1000), || panic!("division by zero")).unwrap_or("fallback"));
         if error.expect_err("a panic").is::<&str>() {
             say!("error passes through");
         }
     });
-    assert_eq!(got, without(gevent_said!("47_with_timeout"), &["foreign timeout passes through 99\n"]));
+    assert_eq!(
+        got,
+        without(
+            gevent_said!("47_with_timeout"),
+            &["foreign timeout passes through 99\n"]
+        )
+    );
 }

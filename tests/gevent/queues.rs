@@ -47,7 +47,11 @@ fn p17_queue_greedy_consumer_quirk() {
         all(gs);
     });
     // 0, 1 and 2 went to the three that waited; nobody can take them any more.
-    differs(&got, gevent_said!("17_queue_greedy_consumer_quirk"), "a 0\na 3\nb 1\nb 4\nc 2\nc 5\n");
+    differs(
+        &got,
+        gevent_said!("17_queue_greedy_consumer_quirk"),
+        "a 0\na 3\nb 1\nb 4\nc 2\nc 5\n",
+    );
 }
 
 #[test]
@@ -77,16 +81,30 @@ fn p20_queue_full_empty_errors() {
         put("put timed", q.put_timeout("c", ms(10)));
         get("get", q.get());
         put("put_nowait c", q.put_nowait("c"));
-        say!("size {} maxsize {}", q.len(), q.capacity().expect("bounded"));
+        say!(
+            "size {} maxsize {}",
+            q.len(),
+            q.capacity().expect("bounded")
+        );
     });
-    assert_eq!(got, without(gevent_said!("20_queue_full_empty_errors"), &[" truthy when empty 1"]));
+    assert_eq!(
+        got,
+        without(
+            gevent_said!("20_queue_full_empty_errors"),
+            &[" truthy when empty 1"]
+        )
+    );
 }
 
 #[test]
 fn p21_queue_maxsize_forms() {
     let got = printed(|| {
         let show = |asked: &str, q: Queue<i32>| {
-            say!("asked {asked} bounded {} full {}", b(q.capacity().is_some()), b(q.is_full()));
+            say!(
+                "asked {asked} bounded {} full {}",
+                b(q.capacity().is_some()),
+                b(q.is_full())
+            );
         };
         show("none", Queue::unbounded());
         match catch_unwind(|| Queue::<i32>::bounded(0)) {
@@ -96,17 +114,30 @@ fn p21_queue_maxsize_forms() {
                     || why.downcast_ref::<&str>().expect("a text").to_string(),
                     String::clone,
                 );
-                say!("asked 0 refused, points to rendezvous {}", b(why.contains("rendezvous")));
+                say!(
+                    "asked 0 refused, points to rendezvous {}",
+                    b(why.contains("rendezvous"))
+                );
             }
         }
         let q = Queue::<i32>::rendezvous();
-        say!("rendezvous capacity {} empty {} full {}", q.capacity().expect("bounded"), b(q.is_empty()), b(q.is_full()));
+        say!(
+            "rendezvous capacity {} empty {} full {}",
+            q.capacity().expect("bounded"),
+            b(q.is_empty()),
+            b(q.is_full())
+        );
         show("2", Queue::bounded(2));
         let q = Queue::unbounded();
         for i in 1..=3 {
             q.put(i).expect("unbounded");
         }
-        say!("initial {} full {} pending tasks {}", q.len(), b(q.is_full()), q.unfinished());
+        say!(
+            "initial {} full {} pending tasks {}",
+            q.len(),
+            b(q.is_full()),
+            q.unfinished()
+        );
     });
     differs(
         &got,
@@ -132,7 +163,12 @@ fn p25_queue_peek() {
         say!("size {}", q.len());
         q.put("B").expect("unbounded");
         all(vec![getter]);
-        say!("size {} next {} {}", q.len(), q.peek_nowait().expect("B"), q.get().expect("B"));
+        say!(
+            "size {} next {} {}",
+            q.len(),
+            q.peek_nowait().expect("B"),
+            q.get().expect("B")
+        );
         if q.peek_nowait() == Err(GetError::Empty) {
             say!("empty");
         }
@@ -153,19 +189,28 @@ fn p27_queue_lifo_priority() {
             s.put(i).expect("unbounded");
         }
         let peek = s.peek_nowait().expect("four items");
-        say!("lifo peek {peek} order {}", row([(); 4].map(|()| s.get().expect("four items"))));
+        say!(
+            "lifo peek {peek} order {}",
+            row([(); 4].map(|()| s.get().expect("four items")))
+        );
         let p = leak(PriorityQueue::unbounded());
         for i in [5, 1, 3, 2] {
             p.put(i).expect("unbounded");
         }
         let peek = p.peek_nowait().expect("four items");
-        say!("prio peek {peek} order {}", row([(); 4].map(|()| p.get().expect("four items"))));
+        say!(
+            "prio peek {peek} order {}",
+            row([(); 4].map(|()| p.get().expect("four items")))
+        );
         let g = spawn(|| p.get().expect("open"));
         yield_now();
         p.put(9).expect("unbounded");
         p.put(4).expect("unbounded");
         let blocked = g.join().expect("no panic");
-        say!("blocked getter {blocked} left {}", p.get().expect("one left"));
+        say!(
+            "blocked getter {blocked} left {}",
+            p.get().expect("one left")
+        );
     });
     // 9 went to the getter that waited when it was put.
     differs(
@@ -196,7 +241,9 @@ fn p29_queue_shutdown() {
     }
     let got = printed(|| {
         let q = leak(Queue::bounded(1));
-        let gs = (0..2).map(|i| spawn(move || get(&format!("getter{i}"), q))).collect();
+        let gs = (0..2)
+            .map(|i| spawn(move || get(&format!("getter{i}"), q)))
+            .collect();
         yield_now();
         q.shutdown();
         say!("shutdown returned");
@@ -205,7 +252,9 @@ fn p29_queue_shutdown() {
         put("late put", q, "1");
         let q = leak(Queue::bounded(1));
         q.put("kept".to_owned()).expect("room for one");
-        let gs = (0..2).map(|i| spawn(move || put(&format!("putter{i}"), q, &i.to_string()))).collect();
+        let gs = (0..2)
+            .map(|i| spawn(move || put(&format!("putter{i}"), q, &i.to_string())))
+            .collect();
         yield_now();
         q.shutdown();
         all(gs);

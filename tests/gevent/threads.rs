@@ -32,7 +32,11 @@ fn p86_cross_thread_put_quirk() {
         keep.kill();
         keep.wait();
     });
-    differs(&got, gevent_said!("86_cross_thread_put_quirk"), "got 1\nquick 1\n");
+    differs(
+        &got,
+        gevent_said!("86_cross_thread_put_quirk"),
+        "got 1\nquick 1\n",
+    );
 }
 
 #[test]
@@ -55,5 +59,9 @@ fn p87_foreign_thread_deadlock_quirk() {
         say!("set afterwards {}", b(e.is_set()));
         done.wait();
     });
-    differs(&got, gevent_said!("87_foreign_thread_deadlock_quirk"), "woke 1\nset afterwards 1\n");
+    differs(
+        &got,
+        gevent_said!("87_foreign_thread_deadlock_quirk"),
+        "woke 1\nset afterwards 1\n",
+    );
 }
