@@ -4,6 +4,7 @@ use crate::rt::coroutine::Unwind;
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Mutex, PoisonError};
 
 /// Why a greenlet has no value.
@@ -33,6 +34,9 @@ pub enum JoinError {
     /// Its hub, or its hub's thread, ended first.
     HubClosed,
 }
+
+impl UnwindSafe for JoinError {}
+impl RefUnwindSafe for JoinError {}
 
 impl JoinError {
     /// The error for what came out of a greenlet's body.

@@ -1,4 +1,121 @@
-//! gevent's model in Rust.
+//! gevent's model in Rust: *greenlets*, coroutines with stacks of their own that are
+//! written in plain blocking style, switch in a few nanoseconds, and need no `async`.
+//!
+//! ```
+//! use greenlet::sync::{BoundedSemaphore, Queue};
+//! use std::time::Duration;
+//!
+//! let jobs = Queue::bounded(8);
+//! let two_at_once = BoundedSemaphore::new(2);
+//! let done = greenlet::timeout(Duration::from_secs(5), || {
+//!     greenlet::scope(|s| {
+//!         for _ in 0..4 {
+//!             s.spawn(|| {
+//!                 for job in &jobs {
+//!                     let _permit = two_at_once.acquire();
+//!                     greenlet::sleep(Duration::from_millis(job)); // work
+//!                     jobs.task_done();
+//!                 }
+//!             });
+//!         }
+//!         (1..=10).for_each(|job| jobs.put(job).unwrap());
+//!         jobs.join(); // all are done
+//!         jobs.shutdown(); // the workers' loops end
+//!     })
+//! });
+//! assert!(done.is_ok());
+//! ```
+//!
+//! # The model
+//!
+//! A thread that uses greenlets has a *hub*, made at first need. Its greenlets run
+//! one at a time on that thread, each on its own stack, and switch only where they
+//! wait. The thread's own stack is the *root*: while it waits in this crate, the hub
+//! runs the others. Hubs of several threads work side by side and share the
+//! primitives; a greenlet never moves.
+//!
+//! | for | use |
+//! |---|---|
+//! | starting, ending, joining | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`join_all`], [`kill_all`] |
+//! | what runs | [`current`], [`sleep`], [`yield_now`], [`checkpoint`], [`now`] |
+//! | bounding what runs inside | [`scope()`], [`run()`], [`shield`], [`finally`], [`no_switch`] |
+//! | time limits | [`timeout()`], [`Timeout`], and a `_timeout` form of every wait |
+//! | a flag, a result | [`sync::Event`], [`sync::AsyncResult`] |
+//! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
+//! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
+//! | the first or all of several | [`wait_any`], [`wait_all`] |
+//! | greenlet-local values | [`Local`] |
+//! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
+//! | tests without real time | [`testing::Simulation`] |
+//!
+//! # Promises
+//!
+//! 1. *Pinned.* A greenlet runs on one thread from its first to its last instruction,
+//!    so it may own things that are not `Send`.
+//! 2. *Any context may wait.* The same method works in a greenlet, on a thread's own
+//!    stack, and on a plain thread that has no hub.
+//! 3. *First in, first out.* Waiters are served in order of arrival, whatever they
+//!    are, and permits and items go to them by hand-off: nobody barges past.
+//! 4. *Nothing is lost.* A wake that was given is taken: a timeout or kill that comes
+//!    before the waiter runs acts at its next wait. A waiter that leaves takes nothing,
+//!    and a put that fails gives its item back. The one exception is what is handed
+//!    to a waiter whose thread has ended.
+//! 5. *Success wins a tie.* Whoever ends a wait first decides it, never the clock.
+//! 6. *No switch without need.* What need not wait, or meets a waiting partner, does
+//!    not switch, and no timeout hits it. `try_` and `_nowait` never switch. A timed
+//!    wait of zero makes one trip through the loop.
+//! 7. *A kill unwinds.* So does the expiry of a timeout scope: destructors run.
+//! 8. *No switch while panicking.* A wait says no then, where its type can.
+//! 9. *Constant time* for wait, wake, leaving, spawn and end, whatever the number of
+//!    waiters; logarithmic for timers.
+//! 10. *A blocked program says so:* when it is certain that nothing can ever wake
+//!     anybody, the root's wait panics with a line for each greenlet.
+//! 11. *No allocation for a wait.*
+//! 12. *Small:* few dependencies, `unsafe` in three files.
+//!
+//! # Differences from gevent
+//!
+//! Each is deliberate. A permit or an item goes to the waiter at the front by
+//! hand-off, so a releaser or a loop cannot take it back, and a put or get that meets
+//! its partner returns without switching. A set [`Event`](sync::Event) lets a newcomer
+//! through at once, and a wait that begins after `set(); clear();` is not woken by it.
+//! If a wake and a timeout fall together, the wake wins. A second `set` of a result is
+//! refused. `Queue(0)` does not exist; [`Queue::rendezvous`](sync::Queue::rendezvous)
+//! does. A kill is sticky, and [`JoinError::Killed`] is an outcome of its own. A link
+//! to a finished greenlet runs at once. There is no blocking peek and no
+//! `Semaphore.wait`. Primitives work across threads.
+//!
+//! # Soundness
+//!
+//! Greenlets of one thread interleave, which other code of that thread may not expect.
+//! Pinning rules out what goes wrong when a stack changes threads; this is left, and no
+//! library can check it:
+//!
+//! - *Do not wait inside the initialiser of a `thread_local!`.* Another greenlet may
+//!   initialise it meanwhile; std then drops a value that is borrowed.
+//! - *Do not wait inside dynamically scoped thread-locals* of other crates (scoped-tls,
+//!   runtime or tracing enter guards): they must end in the reverse order of their
+//!   begin, and greenlets do not.
+//! - *Do not wait inside a C++ catch block*, or in a callback from C that must not
+//!   unwind; wrap the latter in [`shield`].
+//! - A reference from `LocalKey::with` that a greenlet holds across a wait dies with
+//!   the thread: end the greenlets of a thread (by [`run()`] or [`scope()`]) before it
+//!   ends.
+//!
+//! # Limits
+//!
+//! - A lock of std or parking_lot that is held across a wait stops the whole thread if
+//!   another of its greenlets wants it.
+//! - A kill is an unwind: std's `Mutex` is poisoned by it. With `panic = "abort"`,
+//!   killing a started greenlet and timeout scopes panic with a message.
+//! - A destructor that runs because of a panic, kill or expiry cannot wait; use
+//!   [`finally`].
+//! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
+//!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
+//!   touched pages cost memory; the system's limit on mappings allows about 32,000.
+//! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
+//! - Do not fork while greenlets are alive.
+
 mod error;
 mod greenlet;
 mod hub_handle;
@@ -20,3 +137,8 @@ pub use local::{Local, Unset};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
+
+/// The README's program is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

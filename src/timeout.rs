@@ -2,7 +2,7 @@
 
 use crate::error::Elapsed;
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::{CAN_UNWIND, Unwind};
+use crate::rt::coroutine::{Unwind, can_unwind};
 use crate::rt::park::Party;
 use crate::rt::task::FrameState;
 use std::cell::Cell;
@@ -112,7 +112,7 @@ impl Timeout {
     ///
     /// See [`Timeout`].
     pub fn run<R>(self, f: impl FnOnce(&TimeoutHandle) -> R) -> Result<R, Elapsed> {
-        assert!(CAN_UNWIND, "timeout scopes need panic = \"unwind\"");
+        assert!(can_unwind(), "timeout scopes need panic = \"unwind\"");
         let handle = TimeoutHandle {
             frame: Party::current().open_frame(self.limit),
             raised: Cell::new(false),

@@ -90,16 +90,17 @@ fn text(payload: Box<dyn std::any::Any + Send>) -> String {
 }
 
 /// What a wait that nothing can end says.
-fn deadlock(wait: impl FnOnce()) -> String {
-    text(catch_unwind(AssertUnwindSafe(wait)).expect_err("nothing can end this wait"))
+fn deadlock<R>(wait: impl FnOnce() -> R) -> String {
+    let ended = catch_unwind(AssertUnwindSafe(wait));
+    text(ended.err().expect("nothing can end this wait"))
 }
 
 /// G3 and G4, the checks that gevent makes of every wait. `timed` says whether it expired in the way of its kind,
 /// `plain` waits for ever. Both fail to the moment; a scope around them is not lost, and it is the right one of two.
-fn expires(
+fn expires<R>(
     name: &'static str,
     timed: impl Fn(Duration) -> bool + Copy + 'static,
-    plain: impl Fn() + Copy + 'static,
+    plain: impl Fn() -> R + Copy + 'static,
 ) {
     let check = move |place: &str| {
         let took = |d: u64, f: &dyn Fn() -> bool| {
@@ -135,7 +136,7 @@ fn event_wait_expires() {
         expires(
             "wait_any of an event",
             |d| wait_any_timeout(&[e], d).is_none(),
-            || drop(wait_any(&[e])),
+            || wait_any(&[e]),
         );
         expires(
             "wait_all of an event",
@@ -158,17 +159,17 @@ fn asyncresult_wait_and_get_expire() {
         expires(
             "AsyncResult::wait",
             |d| ar.wait_timeout(d).is_none(),
-            || drop(ar.wait().is_ok()),
+            || ar.wait(),
         );
         expires(
             "AsyncResult::get",
             |d| timeout(d, || ar.get()).is_err(),
-            || drop(ar.get().is_ok()),
+            || ar.get(),
         );
         expires(
             "wait_any of a result",
             |d| wait_any_timeout(&[ar], d).is_none(),
-            || drop(wait_any(&[ar])),
+            || wait_any(&[ar]),
         );
         assert_eq!(ar.set(1), Ok(()));
         assert!(matches!(ar.wait_timeout(ms(0)), Some(Ok(1))));
@@ -423,7 +424,7 @@ fn wait_over_five_events_and_five_results() {
                     let ready: Vec<_> = (0..count)
                         .map(|_| {
                             let i = wait_any_timeout(&left, ms(1000)).expect("in time");
-                            drop(left.remove(i));
+                            left.remove(i);
                             i
                         })
                         .collect();
@@ -593,7 +594,7 @@ fn queue_calls_that_need_not_wait_do_not_switch() {
             );
         });
         // Nobody is left who could put: the root's wait says so.
-        deadlock(|| drop(q.get().is_ok()));
+        deadlock(|| q.get());
         assert_eq!(q.get_timeout(ms(10)), Err(GetError::Empty));
     });
 }
@@ -871,12 +872,12 @@ macro_rules! interrupts {
             expires(
                 concat!($name, "::get"),
                 |d| empty.get_timeout(d) == Err(GetError::Empty),
-                || drop(empty.get().is_ok()),
+                || empty.get(),
             );
             expires(
                 concat!($name, "::put"),
                 |d| full.put_timeout(1, d) == Err(PutError::Full(1)),
-                || drop(full.put(1).is_ok()),
+                || full.put(1),
             );
             assert_eq!(
                 (empty.len(), full.len()),
@@ -890,17 +891,17 @@ macro_rules! interrupts {
 // T test__queue::TestGetInterrupt, TestPutInterrupt (Joinable, Lifo, Priority, Channel, Simple)
 #[test]
 fn blocked_get_and_put_expire() {
-    interrupts!("Queue", Queue::unbounded(), Queue::bounded(1));
+    interrupts!("Queue", Queue::<i32>::unbounded(), Queue::<i32>::bounded(1));
     interrupts!(
         "rendezvous",
         Queue::<i32>::rendezvous(),
-        Queue::rendezvous()
+        Queue::<i32>::rendezvous()
     );
-    interrupts!("LifoQueue", LifoQueue::unbounded(), LifoQueue::bounded(1));
+    interrupts!("LifoQueue", LifoQueue::<i32>::unbounded(), LifoQueue::<i32>::bounded(1));
     interrupts!(
         "PriorityQueue",
-        PriorityQueue::unbounded(),
-        PriorityQueue::bounded(1)
+        PriorityQueue::<i32>::unbounded(),
+        PriorityQueue::<i32>::bounded(1)
     );
 }
 
@@ -1328,11 +1329,11 @@ fn local_values_of_one_greenlet_are_absent_in_another() {
             SEEN.with(|seen| seen.borrow_mut().push(2));
             assert_eq!(X.set("other"), None);
             assert_eq!(X.set("again"), Some("other"));
-            X.get()
+            X.get().expect("set")
         });
         assert_eq!(all([g]), ["again"]);
         assert_eq!(
-            (X.get(), SEEN.with(|seen| seen.borrow().clone())),
+            (X.get().expect("set"), SEEN.with(|seen| seen.borrow().clone())),
             ("main", vec![1])
         );
     });
@@ -1352,7 +1353,7 @@ fn two_locals_of_one_type_are_independent() {
         A.set(1);
         assert!(!B.is_set());
         B.set(2);
-        assert_eq!((A.get(), B.get()), (1, 2));
+        assert_eq!((A.get(), B.get()), (Some(1), Some(2)));
         assert_eq!((A.take(), B.is_set()), (Some(1), true));
     });
 }
@@ -1402,7 +1403,7 @@ fn join_and_sleep_expire() {
             expires(
                 "wait_any",
                 |d| wait_any_timeout(&[g], d).is_none(),
-                || drop(wait_any(&[g])),
+                || wait_any(&[g]),
             );
             expires(
                 "wait_all",
@@ -2176,7 +2177,7 @@ fn deadlock_report_names_everyone_who_waits() {
             .expect("a stack");
         let other = Builder::new()
             .name("bob")
-            .spawn(|| drop(q.get().is_ok()))
+            .spawn(|| q.get())
             .expect("a stack");
         let report = deadlock(|| wait_all(&[&named, &other]));
         for word in ["alice", "bob", "Event", "Queue", "gevent_pins.rs"] {
@@ -2189,6 +2190,7 @@ fn deadlock_report_names_everyone_who_waits() {
         );
         e.set();
         q.put(1).expect("open");
-        all([named, other]);
+        named.join().expect("set");
+        assert_eq!(all([other]), [Ok(1)]);
     });
 }

@@ -198,4 +198,6 @@ impl Unwind {
 }
 
 /// Whether this build can unwind; without it there are no kills and no timeout scopes.
-pub(crate) const CAN_UNWIND: bool = cfg!(panic = "unwind");
+pub(crate) fn can_unwind() -> bool {
+    cfg!(panic = "unwind")
+}

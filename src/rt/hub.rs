@@ -685,7 +685,7 @@ impl Hub {
                 self.make_ready(record);
             }
             Life::Started => {
-                if !coroutine::CAN_UNWIND {
+                if !coroutine::can_unwind() {
                     panic!("kill() of a started greenlet needs panic = \"unwind\"");
                 }
                 if unshielded && record.waiter.word.kill() {

@@ -218,7 +218,7 @@ impl Inbox {
         }
         // Acquire: pairs with the pushers' Release.
         let mut entry = self.word.swap(EMPTY, Ordering::Acquire);
-        debug_assert!(entry < MAIL || entry == MAIL);
+        debug_assert!(entry <= MAIL);
         // The list is newest first: turn it round through the same links, which
         // belong to the hub from here on.
         let link = |entry: usize| match entry {

@@ -322,11 +322,11 @@ fn p68_local_isolation() {
                 X.set(name);
                 add(5);
                 yield_now();
-                say!("{name} x {} n {}", X.get(), add(0));
+                say!("{name} x {} n {}", X.get().expect("set"), add(0));
             })
         };
         all(vec![worker("a"), worker("b")]);
-        say!("main x {} n {}", X.get(), add(0));
+        say!("main x {} n {}", X.get().expect("set"), add(0));
         spawn(|| drop(T.set(Token))).wait();
         yield_now();
         say!("after holder");

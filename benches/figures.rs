@@ -1,0 +1,236 @@
+//! What each operation costs: CPU time per operation, `cargo bench --bench figures`.
+//!
+//! Taken from the kernel's account of the thread's time on a processor
+//! (`/proc/thread-self/schedstat`, Linux), so that other load on the machine counts
+//! less than it would on the wall clock. Each figure is the minimum of several
+//! rounds; only ratios within one run should be compared. An argument selects the
+//! lines whose name contains it: `cargo bench --bench figures -- yield`.
+
+use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
+use greenlet::{Greenlet, Local, join_all, run, spawn, timeout, yield_now};
+use std::hint::black_box;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 9;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The time this thread has been on a processor.
+fn cpu_time() -> Duration {
+    let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = account.and_then(|text| text.split(' ').next()?.parse().ok());
+    match nanos {
+        Some(nanos) => Duration::from_nanos(nanos),
+        None => {
+            static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+            START.get_or_init(Instant::now).elapsed()
+        }
+    }
+}
+
+/// Prints the best of several rounds of `round`, which does `n` operations and
+/// returns the time they took.
+fn figure(name: &str, n: usize, mut round: impl FnMut() -> Duration) {
+    if !std::env::args().skip(1).filter(|a| a != "--bench").all(|a| name.contains(&a)) {
+        return;
+    }
+    let best = (0..ROUNDS).map(|_| run(&mut round)).min().unwrap();
+    println!("{name:<52} {:>10.1} ns", best.as_nanos() as f64 / n as f64);
+}
+
+fn timed(f: impl FnOnce()) -> Duration {
+    let start = cpu_time();
+    f();
+    cpu_time() - start
+}
+
+fn all<T: 'static>(n: usize, f: impl FnMut(usize) -> Greenlet<T>) -> Vec<Greenlet<T>> {
+    (0..n).map(f).collect()
+}
+
+/// Starts `n` waiters and lets each get to its wait.
+fn waiting<T: 'static>(n: usize, f: impl FnMut(usize) -> Greenlet<T>) -> Vec<Greenlet<T>> {
+    let greenlets = all(n, f);
+    yield_now();
+    greenlets
+}
+
+fn yields(greenlets: usize) -> Duration {
+    let each = 400_000 / greenlets;
+    let bodies = waiting(greenlets, |_| {
+        spawn(move || {
+            yield_now();
+            for _ in 0..each {
+                yield_now();
+            }
+        })
+    });
+    timed(|| drop(join_all(bodies)))
+}
+
+fn main() {
+    for n in [2, 1000] {
+        figure(&format!("yield, {n} greenlets"), 400_000, || yields(n));
+    }
+    figure("spawn + join, one by one", 100_000, || {
+        timed(|| {
+            for i in 0..100_000 {
+                black_box(spawn(move || i).join().unwrap());
+            }
+        })
+    });
+    figure("spawn + join, batches of 10,000 (first run on 10,000 stacks)", 100_000, || {
+        timed(|| {
+            for _ in 0..10 {
+                join_all(all(10_000, |i| spawn(move || i)));
+            }
+        })
+    });
+    figure("Event: wake of 1,000 waiters, each", 100_000, || {
+        let event = Rc::new(Event::new());
+        let waiters = waiting(1000, |_| {
+            let event = event.clone();
+            spawn(move || {
+                for _ in 0..100 {
+                    event.wait();
+                }
+            })
+        });
+        timed(|| {
+            for _ in 0..100 {
+                event.set();
+                event.clear();
+                yield_now();
+            }
+            drop(join_all(waiters));
+        })
+    });
+    figure("Event: wait on a set one", 1_000_000, || {
+        let event = Event::new();
+        event.set();
+        timed(|| (0..1_000_000).for_each(|_| black_box(&event).wait()))
+    });
+    figure("AsyncResult: new, wait in a greenlet, set", 100_000, || {
+        timed(|| {
+            for i in 0..100_000 {
+                let result = Rc::new(AsyncResult::<usize>::new());
+                let reader = spawn({
+                    let result = result.clone();
+                    move || *result.wait().unwrap()
+                });
+                yield_now();
+                let _ = result.set(i);
+                black_box(reader.join().unwrap());
+            }
+        })
+    });
+    figure("Queue: put + get without waiting", 1_000_000, || {
+        let queue = Queue::unbounded();
+        timed(|| {
+            for i in 0..1_000_000 {
+                queue.put(i).unwrap();
+                black_box(queue.get().unwrap());
+            }
+        })
+    });
+    let handed = |queue: fn() -> Queue<usize>| {
+        move || {
+            let queue = Rc::new(queue());
+            let getter = spawn({
+                let queue = queue.clone();
+                move || (0..200_000).map(|_| queue.get().unwrap()).sum::<usize>()
+            });
+            let putter = spawn(move || (0..200_000).for_each(|i| queue.put(i).unwrap()));
+            timed(|| {
+                getter.join().unwrap();
+                putter.join().unwrap();
+            })
+        }
+    };
+    figure("Queue: handed over, unbounded", 200_000, handed(Queue::unbounded));
+    figure("Queue: handed over, bounded(1)", 200_000, handed(|| Queue::bounded(1)));
+    figure("Queue: handed over, bounded(128)", 200_000, handed(|| Queue::bounded(128)));
+    figure("Queue: handed over, rendezvous", 200_000, handed(Queue::rendezvous));
+    figure("Queue: put, then yield to the getter", 200_000, || {
+        let queue = Rc::new(Queue::unbounded());
+        let getter = spawn({
+            let queue = queue.clone();
+            move || (0..200_000).map(|_| queue.get().unwrap()).sum::<usize>()
+        });
+        yield_now();
+        let putter = spawn(move || {
+            for i in 0..200_000 {
+                queue.put(i).unwrap();
+                yield_now();
+            }
+        });
+        timed(|| {
+            getter.join().unwrap();
+            putter.join().unwrap();
+        })
+    });
+    figure("Semaphore: acquire + release, free", 1_000_000, || {
+        let semaphore = Semaphore::new(1);
+        timed(|| (0..1_000_000).for_each(|_| drop(black_box(&semaphore).acquire())))
+    });
+    figure("Semaphore: 1,000 greenlets on 2 permits with a yield", 200_000, || {
+        let semaphore = Rc::new(Semaphore::new(2));
+        let workers = all(1000, |_| {
+            let semaphore = semaphore.clone();
+            spawn(move || {
+                for _ in 0..200 {
+                    let _permit = semaphore.acquire();
+                    yield_now();
+                }
+            })
+        });
+        timed(|| drop(join_all(workers)))
+    });
+    figure("timeout scope, armed and cancelled", 1_000_000, || {
+        timed(|| {
+            for i in 0..1_000_000 {
+                black_box(timeout(HOUR, || black_box(i)).unwrap());
+            }
+        })
+    });
+    figure("Event::wait_timeout ended by a wake", 200_000, || {
+        let (ping, pong) = (Rc::new(Event::new()), Rc::new(Event::new()));
+        let play = |mine: &Rc<Event>, other: &Rc<Event>| {
+            let (mine, other) = (mine.clone(), other.clone());
+            spawn(move || {
+                for _ in 0..100_000 {
+                    assert!(mine.wait_timeout(HOUR));
+                    mine.clear();
+                    other.set();
+                }
+            })
+        };
+        let players = [play(&ping, &pong), play(&pong, &ping)];
+        ping.set();
+        timed(|| drop(join_all(players)))
+    });
+    static LOCAL: Local<u64> = Local::new();
+    figure("Local: get", 1_000_000, || {
+        LOCAL.set(1);
+        timed(|| {
+            black_box((0..1_000_000).map(|_| LOCAL.get().unwrap()).sum::<u64>());
+        })
+    });
+    for waiters in [1_000, 20_000] {
+        figure(&format!("kill of a waiter among {waiters}, to its end"), waiters, || {
+            let event = Rc::new(Event::new());
+            let mut greenlets = waiting(waiters, |_| {
+                let event = event.clone();
+                spawn(move || event.wait())
+            });
+            // From the middle outwards, so that neither end of the list is special.
+            greenlets.rotate_left(waiters / 2);
+            timed(|| {
+                for greenlet in greenlets {
+                    greenlet.kill();
+                    greenlet.wait();
+                }
+            })
+        });
+    }
+}

@@ -1,0 +1,123 @@
+//! The auto traits of every public type, as a table: a change breaks it loudly.
+
+use greenlet::sync::{
+    AsyncResult, BoundedSemaphore, Event, GetError, Iter, LifoQueue, OwnedPermit, Permit,
+    PriorityQueue, PutError, Queue, ReleaseError, Semaphore, TryIter,
+};
+use greenlet::testing::Simulation;
+use greenlet::{
+    Builder, Current, Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, PanicPayload,
+    Scope, ScopedGreenlet, Timeout, TimeoutHandle, Unset,
+};
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+/// Asks at compile time whether a type has a trait: the inherent constant exists
+/// only if it has, and is preferred to the trait's.
+macro_rules! has {
+    ($ty:ty: $($bound:tt)+) => {{
+        trait No {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> No for T {}
+        struct Yes<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        impl<T: ?Sized + $($bound)+> Yes<T> {
+            const HAS: bool = true;
+        }
+        <Yes<$ty>>::HAS
+    }};
+}
+
+macro_rules! table {
+    ($($ty:ty: $send:literal $sync:literal;)+) => {
+        $(
+            let name = stringify!($ty);
+            assert_eq!(has!($ty: Send), $send, "{name}: Send");
+            assert_eq!(has!($ty: Sync), $sync, "{name}: Sync");
+            assert!(has!($ty: UnwindSafe), "{name}: UnwindSafe");
+            assert!(has!($ty: RefUnwindSafe), "{name}: RefUnwindSafe");
+            assert!(has!($ty: Debug), "{name}: Debug");
+        )+
+    };
+}
+
+/// Send but not Sync.
+type Sendable = Cell<u8>;
+/// Neither.
+type Local1 = Rc<u8>;
+
+#[test]
+fn the_table() {
+    table! {
+        //                                    Send  Sync
+        Event:                                true  true;
+        AsyncResult<u8>:                      true  true;
+        AsyncResult<Sendable>:                true  false;
+        AsyncResult<u8, Sendable>:            true  false;
+        AsyncResult<Local1, u8>:              false false;
+        AsyncResult<u8, Local1>:              false false;
+        Queue<u8>:                            true  true;
+        Queue<Sendable>:                      true  true;
+        Queue<Local1>:                        false false;
+        LifoQueue<Sendable>:                  true  true;
+        LifoQueue<Local1>:                    false false;
+        PriorityQueue<Sendable>:              true  true;
+        PriorityQueue<Local1>:                false false;
+        Iter<'static, Queue<u8>>:             true  true;
+        Iter<'static, Queue<Local1>>:         false false;
+        TryIter<'static, Queue<u8>>:          true  true;
+        TryIter<'static, Queue<Local1>>:      false false;
+        Semaphore:                            true  true;
+        BoundedSemaphore:                     true  true;
+        Permit<'static>:                      true  true;
+        OwnedPermit:                          true  true;
+        PutError<u8>:                         true  true;
+        GetError:                             true  true;
+        ReleaseError:                         true  true;
+        Greenlet<u8>:                         true  true;
+        Greenlet<Sendable>:                   true  false;
+        Greenlet<Local1>:                     false false;
+        ScopedGreenlet<'static, u8>:          true  true;
+        ScopedGreenlet<'static, Sendable>:    true  false;
+        ScopedGreenlet<'static, Local1>:      false false;
+        Scope<'static, 'static>:              false false;
+        Timeout:                              true  true;
+        TimeoutHandle:                        false false;
+        Local<u8>:                            true  true;
+        Local<Local1>:                        true  true;
+        HubHandle:                            true  true;
+        HubThread:                            true  true;
+        Builder:                              true  true;
+        Current:                              true  true;
+        Simulation:                           true  true;
+        PanicPayload:                         true  true;
+        JoinError:                            true  true;
+        Elapsed:                              true  true;
+        Unset:                                true  true;
+    }
+}
+
+/// Errors go through `Box<dyn Error + Send + Sync>`.
+#[test]
+fn errors_are_errors() {
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<JoinError>();
+    error::<Elapsed>();
+    error::<Unset>();
+    error::<PutError<u8>>();
+    error::<GetError>();
+    error::<ReleaseError>();
+}
+
+/// A waiter's record and node are small; the public types are words, not pages.
+#[test]
+fn sizes() {
+    assert!(size_of::<Event>() <= 56, "{}", size_of::<Event>());
+    assert!(size_of::<Semaphore>() <= 64, "{}", size_of::<Semaphore>());
+    assert!(size_of::<Queue<u64>>() <= 160, "{}", size_of::<Queue<u64>>());
+    assert_eq!(size_of::<Greenlet<u64>>(), size_of::<usize>());
+    assert_eq!(size_of::<Local<[u8; 100]>>(), 2 * size_of::<usize>());
+}

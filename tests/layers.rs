@@ -1,0 +1,161 @@
+//! The arrows between the files of `src`, as `rt/mod.rs` and the crate's design draw
+//! them: reads what each file names of the crate and fails on any other arrow. Also
+//! where `unsafe` may stand, and who may name std's and loom's synchronisation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// File (by its path in `src`, without `.rs`) and what it may use, by prefix.
+/// `word`, `sync`, `clock` and the errors are leaves that all may use.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("rt/word", &[]),
+    ("rt/sync", &[]),
+    ("rt/clock", &[]),
+    ("rt/stack", &[]),
+    ("rt/timers", &[]),
+    ("rt/coroutine", &["rt/stack"]),
+    ("rt/inbox", &[]),
+    ("rt/task", &["rt/timers", "rt/coroutine"]),
+    ("rt/hub", &["rt/task", "rt/inbox", "rt/timers", "rt/coroutine", "rt/stack"]),
+    ("rt/park", &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"]),
+    ("rt/wait", &["rt/park", "rt/hub", "rt/task", "rt/inbox", "rt/coroutine"]),
+    ("error", &["rt/coroutine"]),
+    ("greenlet", &["rt", "scope"]),
+    ("hub_handle", &["rt", "greenlet", "run"]),
+    ("scope", &["rt", "greenlet"]),
+    ("timeout", &["rt"]),
+    ("local", &["rt"]),
+    ("testing", &["rt", "scope"]),
+    ("waitable", &["rt", "greenlet", "sync", "ScopedGreenlet"]),
+    ("sync/event", &["rt"]),
+    ("sync/async_result", &["rt"]),
+    ("sync/semaphore", &["rt"]),
+    ("sync/queue", &["rt", "sync/queue/core"]),
+    ("sync/queue/core", &["rt", "sync/queue"]),
+    // They only say what there is.
+    ("lib", &[""]),
+    ("rt/mod", &[""]),
+    ("sync/mod", &["sync"]),
+];
+
+const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "error"];
+
+/// Files that may contain `unsafe`.
+const UNSAFE: &[&str] = &["rt/wait", "rt/coroutine", "rt/stack"];
+
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each file's name and its text without comments and without in-file tests.
+fn sources() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&src, &mut found);
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(&src).unwrap().with_extension("");
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let code: Vec<_> = text
+                .lines()
+                .map(|line| line.split("//").next().unwrap())
+                .collect();
+            (name.to_str().unwrap().replace('\\', "/"), code.join("\n"))
+        })
+        .filter(|(name, _)| !name.starts_with("rt/models"))
+        .collect()
+}
+
+/// The modules that a file names by `crate::`, `super::` or `self::` paths.
+fn named(file: &str, code: &str) -> Vec<String> {
+    let parent = file.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let mut found = Vec::new();
+    for (root, base) in [("crate::", ""), ("super::", parent), ("self::", file)] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == ':') {
+                continue;
+            }
+            let rest: String = code[at + root.len()..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || "_:".contains(*c))
+                .collect();
+            let path = rest.replace("::", "/");
+            found.push(if base.is_empty() { path } else { format!("{base}/{path}") });
+        }
+    }
+    found
+}
+
+#[test]
+fn every_arrow_is_drawn() {
+    let mut wrong = Vec::new();
+    for (file, code) in sources() {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == file) else {
+            wrong.push(format!("{file} has no line in ARROWS"));
+            continue;
+        };
+        for target in named(&file, &code) {
+            let within = |prefix: &&str| {
+                target.strip_prefix(*prefix).is_some_and(|rest| {
+                    prefix.is_empty() || rest.is_empty() || rest.starts_with('/')
+                })
+            };
+            // A macro or type of the parent's own file.
+            let own = target.starts_with(&file) || target.ends_with('/');
+            if !(own || allowed.iter().any(|p| within(&p)) || LEAVES.iter().any(|p| within(&p))) {
+                wrong.push(format!("{file} -> {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that are not drawn: {wrong:#?}");
+}
+
+#[test]
+fn every_line_of_arrows_has_a_file() {
+    let sources = sources();
+    for (file, _) in ARROWS {
+        assert!(sources.iter().any(|(name, _)| name == file), "no src/{file}.rs");
+    }
+}
+
+#[test]
+fn unsafe_stands_where_it_may() {
+    for (file, code) in sources() {
+        let lines: Vec<_> = code
+            .lines()
+            .filter(|line| {
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"]
+                    .iter()
+                    .any(|form| line.contains(form))
+            })
+            .collect();
+        assert!(lines.is_empty() || UNSAFE.contains(&&*file), "{file}: {lines:#?}");
+    }
+}
+
+/// Only `rt/sync` names parking_lot, loom and std's atomics and locks below the
+/// public layer. `rt/hub` counts ids and reads a setting with std's, on purpose:
+/// they order nothing, and loom must not explore them.
+#[test]
+fn one_file_names_the_synchronisation() {
+    for (file, code) in sources() {
+        if !file.starts_with("rt/") || file == "rt/sync" {
+            continue;
+        }
+        assert!(!code.contains("parking_lot::") && !code.contains("loom::"), "{file}");
+        assert!(
+            file == "rt/hub" || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
+            "{file}"
+        );
+    }
+}
