@@ -1,31 +1,24 @@
 //! What each operation costs: CPU time per operation, `cargo bench --bench figures`.
 //!
-//! Taken from the kernel's account of the thread's time on a processor
-//! (`/proc/thread-self/schedstat`, Linux), so that other load on the machine counts
+//! Taken from the thread's time on a processor, so that other load on the machine counts
 //! less than it would on the wall clock. Each figure is the minimum of several
 //! rounds; only ratios within one run should be compared. An argument selects the
 //! lines whose name contains it: `cargo bench --bench figures -- yield`.
 
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
 use greenlet::{Greenlet, Local, join_all, run, spawn, timeout, yield_now};
+use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ROUNDS: usize = 9;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The time this thread has been on a processor.
 fn cpu_time() -> Duration {
-    let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = account.and_then(|text| text.split(' ').next()?.parse().ok());
-    match nanos {
-        Some(nanos) => Duration::from_nanos(nanos),
-        None => {
-            static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-            START.get_or_init(Instant::now).elapsed()
-        }
-    }
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Prints the best of several rounds of `round`, which does `n` operations and

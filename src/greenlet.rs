@@ -53,13 +53,17 @@ impl<T> Control<T> {
 
 /// Told when a greenlet's job is consumed; a scope counts its children so.
 pub(crate) trait Watch {
-    /// The outcome, before it is published; `watched` says whether a joiner waits.
-    fn ending(&self, _failed: Option<&JoinError>, _watched: bool) {}
+    /// Whether it cares for `ending`.
+    const WATCHES: bool = true;
+    /// The outcome, before it is published; `joined` says whether a joiner waits.
+    fn ending(&self, _failed: Option<&JoinError>, _joined: bool) {}
     /// Everything that the job owned is dropped.
     fn ended(&self) {}
 }
 
-impl Watch for () {}
+impl Watch for () {
+    const WATCHES: bool = false;
+}
 
 /// A body that has not run, and those who are to be told.
 struct Start<F, T, W> {
@@ -89,8 +93,10 @@ impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {
         let Some(giver) = self.giver.take() else {
             return;
         };
-        let watched = giver.latch().waiting() > 0;
-        self.watch.ending(outcome.as_ref().err(), watched);
+        if W::WATCHES {
+            let joined = giver.latch().waiting() > 0;
+            self.watch.ending(outcome.as_ref().err(), joined);
+        }
         let party = Party::current();
         loop {
             let links = {

@@ -14,8 +14,7 @@
 //! 3. memory made by [`leak`] is given back by [`reclaim`] only when nobody can
 //!    reach it any more.
 
-use super::stack;
-use corosensei::stack::DefaultStack;
+use super::stack::{self, ColouredStack};
 use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -54,7 +53,7 @@ pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 
 /// A coroutine on a stack of its own that runs greenlet after greenlet.
 pub(crate) struct Worker<Y: 'static> {
-    coroutine: UnsafeCell<Coroutine<(), Y, (), DefaultStack>>,
+    coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
 }
 

@@ -93,11 +93,6 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    pub(crate) fn of_record(inbox: Arc<Inbox>, index: usize) -> Arc<Self> {
-        let link = AtomicUsize::new(EMPTY);
-        Arc::new(Address::Hub { inbox, index, link })
-    }
-
     /// Delivers a wake that the caller won by moving the waiter's word.
     pub(crate) fn wake(&self) {
         match self {
@@ -111,7 +106,40 @@ impl Address {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) word: Word,
+    /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in
+    /// it, so that a notifier of the same hub need not look at the address.
+    hub: usize,
+    index: usize,
     pub(crate) address: Arc<Address>,
+}
+
+impl Waiter {
+    /// Of a hub's record.
+    pub(crate) fn of_record(inbox: &Arc<Inbox>, index: usize) -> Self {
+        let (inbox, link) = (inbox.clone(), AtomicUsize::new(EMPTY));
+        Waiter {
+            word: Word::new(),
+            hub: Arc::as_ptr(&inbox).addr(),
+            index,
+            address: Arc::new(Address::Hub { inbox, index, link }),
+        }
+    }
+
+    /// Of a thread without a hub.
+    pub(crate) fn of_thread() -> Self {
+        Waiter {
+            word: Word::new(),
+            hub: 0,
+            index: 0,
+            address: Arc::new(Address::Thread(Parker::new())),
+        }
+    }
+
+    /// Its index, if it belongs to the hub of that inbox.
+    #[inline]
+    pub(crate) fn index_in(&self, inbox: &Arc<Inbox>) -> Option<usize> {
+        (self.hub == Arc::as_ptr(inbox).addr()).then_some(self.index)
+    }
 }
 
 /// What other threads send besides wakes.

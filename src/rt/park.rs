@@ -22,16 +22,19 @@
 use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch};
-use super::inbox::{Address, Parker, Waiter};
+use super::inbox::{Address, Waiter};
 use super::sync::{Arc, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
-use super::word::{Outcome, Word};
-use smallvec::SmallVec;
+use super::word::Outcome;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Wakes that other threads are owed, delivered after the unlock.
-pub(crate) struct Wakes(SmallVec<[Arc<Address>; BATCH]>);
+/// Wakes that other threads are owed, delivered after the unlock. One is the
+/// common case; a broadcast may add up to a batch.
+pub(crate) struct Wakes {
+    first: Option<Arc<Address>>,
+    rest: Vec<Arc<Address>>,
+}
 
 /// Waiters that a broadcast claims before it lets go of the lock. Small under
 /// loom, so that a model can go over it.
@@ -40,13 +43,24 @@ pub(crate) const BATCH: usize = if cfg!(greenlet_loom) { 2 } else { 32 };
 impl Wakes {
     #[inline]
     pub(crate) fn new() -> Self {
-        Wakes(SmallVec::new())
+        Wakes {
+            first: None,
+            rest: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, address: Arc<Address>) {
+        match self.first {
+            None => self.first = Some(address),
+            Some(_) => self.rest.push(address),
+        }
     }
 
     #[inline]
     pub(crate) fn deliver(&mut self) {
-        for address in self.0.drain(..) {
-            address.wake();
+        if let Some(first) = self.first.take() {
+            first.wake();
+            self.rest.drain(..).for_each(|address| address.wake());
         }
     }
 }
@@ -55,13 +69,12 @@ impl Wakes {
 /// its wait. The caller holds the lock of the list that the node was in.
 #[inline]
 pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
-    if let Address::Hub { inbox, index: record, .. } = &*waiter.address
-        && let Some(hub) = Hub::get()
-        && Arc::ptr_eq(inbox, hub.inbox())
+    if let Some(hub) = Hub::get()
+        && let Some(record) = waiter.index_in(hub.inbox())
     {
         let won = waiter.word.notify(index);
         if won {
-            hub.make_ready_index(*record);
+            hub.make_ready_index(record);
         }
         return won;
     }
@@ -69,7 +82,7 @@ pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     let address = waiter.address.clone();
     let won = waiter.word.notify(index);
     if won {
-        wakes.0.push(address);
+        wakes.add(address);
     }
     won
 }
@@ -84,10 +97,7 @@ impl Thread {
     fn new() -> Rc<Self> {
         Rc::new(Thread {
             task: Task::default(),
-            waiter: Waiter {
-                word: Word::new(),
-                address: Arc::new(Address::Thread(Parker::new())),
-            },
+            waiter: Waiter::of_thread(),
         })
     }
 

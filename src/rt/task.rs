@@ -67,17 +67,18 @@ pub(crate) struct Frame {
 
 /// See the module.
 #[derive(Debug, Default)]
+#[repr(C)] // What each wait looks at comes first.
 pub(crate) struct Task {
     /// True if `due` could find something; saves looking at each wait.
     attention: Cell<bool>,
     killed: Cell<bool>,
     /// The body is over: kills come too late.
     ended: Cell<bool>,
+    no_switch: Cell<u32>,
+    site: Cell<Option<(Site, Instant)>>,
     kills_raised: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
     next_frame: Cell<u64>,
-    no_switch: Cell<u32>,
-    site: Cell<Option<(Site, Instant)>>,
     pub(crate) locals: Locals,
 }
 

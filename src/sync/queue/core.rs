@@ -16,6 +16,8 @@ use super::{GetError, PutError};
 
 /// Where items lie, and in which order they come out.
 pub(crate) trait Container<T> {
+    /// Whether `push` runs code of the user's.
+    const FOREIGN: bool = false;
     fn push(&mut self, item: T);
     fn pop(&mut self) -> Option<T>;
     fn peek(&self) -> Option<&T>;
@@ -95,6 +97,8 @@ impl<T: Ord> PartialEq for Rank<T> {
 }
 
 impl<T: Ord> Container<T> for Ranked<T> {
+    const FOREIGN: bool = true;
+
     fn push(&mut self, item: T) {
         let arrival = self.next;
         self.next += 1;
@@ -177,9 +181,9 @@ impl<T, C: Container<T>> Core<T, C> {
         }
     }
 
-    /// Stores an item, for which there is room. Comparing it may be the user's.
+    /// Stores an item, for which there is room.
     fn store(&self, items: &mut C, item: T) {
-        let _lent = self.monitor.lend();
+        let _lent = C::FOREIGN.then(|| self.monitor.lend());
         items.push(item);
     }
 
