@@ -24,7 +24,11 @@ fn cpu_time() -> Duration {
 /// Prints the best of several rounds of `round`, which does `n` operations and
 /// returns the time they took.
 fn figure(name: &str, n: usize, mut round: impl FnMut() -> Duration) {
-    if !std::env::args().skip(1).filter(|a| a != "--bench").all(|a| name.contains(&a)) {
+    if !std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .all(|a| name.contains(&a))
+    {
         return;
     }
     let best = (0..ROUNDS).map(|_| run(&mut round)).min().unwrap();
@@ -72,13 +76,17 @@ fn main() {
             }
         })
     });
-    figure("spawn + join, batches of 10,000 (first run on 10,000 stacks)", 100_000, || {
-        timed(|| {
-            for _ in 0..10 {
-                join_all(all(10_000, |i| spawn(move || i)));
-            }
-        })
-    });
+    figure(
+        "spawn + join, batches of 10,000 (first run on 10,000 stacks)",
+        100_000,
+        || {
+            timed(|| {
+                for _ in 0..10 {
+                    join_all(all(10_000, |i| spawn(move || i)));
+                }
+            })
+        },
+    );
     figure("Event: wake of 1,000 waiters, each", 100_000, || {
         let event = Rc::new(Event::new());
         let waiters = waiting(1000, |_| {
@@ -140,10 +148,26 @@ fn main() {
             })
         }
     };
-    figure("Queue: handed over, unbounded", 200_000, handed(Queue::unbounded));
-    figure("Queue: handed over, bounded(1)", 200_000, handed(|| Queue::bounded(1)));
-    figure("Queue: handed over, bounded(128)", 200_000, handed(|| Queue::bounded(128)));
-    figure("Queue: handed over, rendezvous", 200_000, handed(Queue::rendezvous));
+    figure(
+        "Queue: handed over, unbounded",
+        200_000,
+        handed(Queue::unbounded),
+    );
+    figure(
+        "Queue: handed over, bounded(1)",
+        200_000,
+        handed(|| Queue::bounded(1)),
+    );
+    figure(
+        "Queue: handed over, bounded(128)",
+        200_000,
+        handed(|| Queue::bounded(128)),
+    );
+    figure(
+        "Queue: handed over, rendezvous",
+        200_000,
+        handed(Queue::rendezvous),
+    );
     figure("Queue: put, then yield to the getter", 200_000, || {
         let queue = Rc::new(Queue::unbounded());
         let getter = spawn({
@@ -166,19 +190,23 @@ fn main() {
         let semaphore = Semaphore::new(1);
         timed(|| (0..1_000_000).for_each(|_| drop(black_box(&semaphore).acquire())))
     });
-    figure("Semaphore: 1,000 greenlets on 2 permits with a yield", 200_000, || {
-        let semaphore = Rc::new(Semaphore::new(2));
-        let workers = all(1000, |_| {
-            let semaphore = semaphore.clone();
-            spawn(move || {
-                for _ in 0..200 {
-                    let _permit = semaphore.acquire();
-                    yield_now();
-                }
-            })
-        });
-        timed(|| drop(join_all(workers)))
-    });
+    figure(
+        "Semaphore: 1,000 greenlets on 2 permits with a yield",
+        200_000,
+        || {
+            let semaphore = Rc::new(Semaphore::new(2));
+            let workers = all(1000, |_| {
+                let semaphore = semaphore.clone();
+                spawn(move || {
+                    for _ in 0..200 {
+                        let _permit = semaphore.acquire();
+                        yield_now();
+                    }
+                })
+            });
+            timed(|| drop(join_all(workers)))
+        },
+    );
     figure("timeout scope, armed and cancelled", 1_000_000, || {
         timed(|| {
             for i in 0..1_000_000 {
@@ -210,20 +238,24 @@ fn main() {
         })
     });
     for waiters in [1_000, 20_000] {
-        figure(&format!("kill of a waiter among {waiters}, to its end"), waiters, || {
-            let event = Rc::new(Event::new());
-            let mut greenlets = waiting(waiters, |_| {
-                let event = event.clone();
-                spawn(move || event.wait())
-            });
-            // From the middle outwards, so that neither end of the list is special.
-            greenlets.rotate_left(waiters / 2);
-            timed(|| {
-                for greenlet in greenlets {
-                    greenlet.kill();
-                    greenlet.wait();
-                }
-            })
-        });
+        figure(
+            &format!("kill of a waiter among {waiters}, to its end"),
+            waiters,
+            || {
+                let event = Rc::new(Event::new());
+                let mut greenlets = waiting(waiters, |_| {
+                    let event = event.clone();
+                    spawn(move || event.wait())
+                });
+                // From the middle outwards, so that neither end of the list is special.
+                greenlets.rotate_left(waiters / 2);
+                timed(|| {
+                    for greenlet in greenlets {
+                        greenlet.kill();
+                        greenlet.wait();
+                    }
+                })
+            },
+        );
     }
 }

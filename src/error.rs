@@ -40,7 +40,10 @@ impl RefUnwindSafe for JoinError {}
 
 impl JoinError {
     /// The error for what came out of a greenlet's body.
-    pub(crate) fn from_unwind(greenlet: impl FnOnce() -> String, payload: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn from_unwind(
+        greenlet: impl FnOnce() -> String,
+        payload: Box<dyn Any + Send>,
+    ) -> Self {
         match Unwind::of(&*payload) {
             Some(Unwind::Kill) => JoinError::Killed,
             // A frame's payload gets here only if the program kept it and raised

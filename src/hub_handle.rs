@@ -1,7 +1,7 @@
 //! Reaching a hub from other threads: [`HubHandle`], [`HubThread`], and the
 //! process-wide [`deadlock_after`].
 
-use crate::greenlet::{self, Builder, Greenlet};
+use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::hub;
 use crate::rt::inbox::Inbox;
@@ -68,7 +68,7 @@ impl HubHandle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        greenlet::spawn_on(&self.inbox, Builder::new(), f)
+        Greenlet::start_on(&self.inbox, f)
     }
 
     /// True once the hub has ended.
@@ -235,4 +235,3 @@ impl fmt::Debug for HubThread {
 pub fn deadlock_after(limit: impl Into<Option<Duration>>) {
     hub::set_deadlock_after(limit.into());
 }
-

@@ -116,22 +116,22 @@
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
 
+mod current;
 mod error;
 mod greenlet;
 mod hub_handle;
 mod local;
 mod rt;
 mod scope;
+mod start;
 pub mod sync;
 pub mod testing;
 mod timeout;
 mod waitable;
 
+pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use error::{Elapsed, JoinError, PanicPayload};
-pub use greenlet::{
-    Builder, Current, Greenlet, checkpoint, current, join_all, kill_all, now, sleep, spawn,
-    spawn_later, yield_now,
-};
+pub use greenlet::{Builder, Greenlet, join_all, kill_all, spawn, spawn_later};
 pub use hub_handle::{HubHandle, HubThread, deadlock_after};
 pub use local::{Local, Unset};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};

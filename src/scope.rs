@@ -5,15 +5,17 @@
 //! deadlock; the children are killed then, and the second wait cannot be.
 
 use crate::error::JoinError;
-use crate::greenlet::{self, Builder, Greenlet, Watch, discard};
+use crate::greenlet::{Builder, Greenlet};
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{self, Unwind};
 use crate::rt::hub::Hub;
 use crate::rt::park::{self, Party};
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{Monitor, State, WaitList, Waiters};
+use crate::start::{Watch, discard};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -27,8 +29,9 @@ struct Family {
     owner: (usize, u64),
     frame: u64,
     children: Monitor<Children>,
-    /// Records and ids of the children, for killing them.
-    members: RefCell<Vec<(usize, u64)>>,
+    /// Ids and records of the children that are alive, in order of spawning, for
+    /// killing them.
+    members: RefCell<BTreeMap<u64, usize>>,
     failure: Cell<Option<Box<dyn Any + Send>>>,
     /// The body is over and the family is being ended: no need to raise.
     closing: Cell<bool>,
@@ -58,7 +61,7 @@ impl Family {
     }
 
     fn kill_children(&self) {
-        for (index, id) in self.members.borrow().clone() {
+        for (id, index) in self.members.borrow().clone() {
             self.hub().kill(Some(index), id);
         }
     }
@@ -83,12 +86,12 @@ struct Child(Rc<Family>);
 impl Watch for Child {
     fn ending(&self, failed: Option<&JoinError>, watched: bool) {
         // A panic that somebody joins is theirs.
-        let payload = failed.filter(|_| !watched).and_then(JoinError::take_payload);
+        let payload = failed
+            .filter(|_| !watched)
+            .and_then(JoinError::take_payload);
         let Some(payload) = payload else { return };
         let family = &self.0;
-        if family.closing.get() && family.failure_is_set() {
-            return discard(payload);
-        }
+        // Only the first comes out.
         if family.failure_is_set() {
             return discard(payload);
         }
@@ -99,8 +102,9 @@ impl Watch for Child {
         }
     }
 
-    fn ended(&self) {
+    fn ended(&self, id: u64) {
         let family = &self.0;
+        family.members.borrow_mut().remove(&id);
         family.children.broadcast::<()>(|state| {
             state.running -= 1;
             state.running == 0
@@ -150,7 +154,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        self.spawn_with(Builder::new(), f).expect("the defaults are valid")
+        self.spawn_with(Builder::new(), f)
+            .expect("the defaults are valid")
     }
 
     /// As [`spawn`](Scope::spawn), with a name and a stack size.
@@ -176,12 +181,12 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        settings.check()?;
+        let settings = settings.checked()?;
         self.family.children.lock().parts().0.running += 1;
         let watch = Child(self.family.clone());
-        let handle = greenlet::spawn_job(settings, None, f, watch, coroutine::erase);
-        if let Some(member) = handle.member() {
-            self.family.members.borrow_mut().push(member);
+        let handle = Greenlet::start(settings, None, f, watch, coroutine::erase);
+        if let Some((index, id)) = handle.member() {
+            self.family.members.borrow_mut().insert(id, index);
             if self.family.closing.get() || self.family.failure_is_set() {
                 handle.kill();
             }
@@ -268,7 +273,8 @@ impl<T> fmt::Debug for ScopedGreenlet<'_, T> {
 ///
 /// # Panics
 ///
-/// With a child's panic. Aborts if called while panicking.
+/// With a child's panic; where a wait is not allowed (see [`no_switch`]). Aborts if
+/// called while panicking.
 ///
 /// # Examples
 ///
@@ -292,6 +298,10 @@ where
     }
     let hub = park::hub();
     let party = Party::current();
+    assert!(
+        party.task().may_switch(),
+        "scope() where no wait is allowed: it waits for its greenlets"
+    );
     let frame = party.open_frame(Limit::Never);
     let scope = Scope {
         family: Rc::new(Family {
@@ -304,7 +314,7 @@ where
                     waiters: WaitList::new(),
                 },
             ),
-            members: RefCell::new(Vec::new()),
+            members: RefCell::new(BTreeMap::new()),
             failure: Cell::new(None),
             closing: Cell::new(false),
         }),
@@ -332,9 +342,9 @@ where
     if let Some(payload) = family.failure.take() {
         // The body was interrupted for this, or is over.
         if let Err(other) = result
-            && Unwind::of(&*other) != Some(Unwind::Frame(frame))
             && Unwind::of(&*other).is_none()
         {
+            // The body's own panic is the earlier or at least the nearer one.
             discard(payload);
             resume_unwind(other);
         }
@@ -498,14 +508,14 @@ pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
 /// assert!(panicked.is_err());
 /// ```
 pub fn no_switch<R>(f: impl FnOnce() -> R) -> R {
-    struct Allow(Party);
+    struct Allow;
     impl Drop for Allow {
         fn drop(&mut self) {
-            self.0.task().allow_switch();
+            // Asked anew: the thread may have got its hub in `f`.
+            Party::current().task().allow_switch();
         }
     }
-    let party = Party::current();
-    party.task().forbid_switch();
-    let _allow = Allow(party);
+    Party::current().task().forbid_switch();
+    let _allow = Allow;
     f()
 }

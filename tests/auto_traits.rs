@@ -117,7 +117,11 @@ fn errors_are_errors() {
 fn sizes() {
     assert!(size_of::<Event>() <= 56, "{}", size_of::<Event>());
     assert!(size_of::<Semaphore>() <= 72, "{}", size_of::<Semaphore>());
-    assert!(size_of::<Queue<u64>>() <= 192, "{}", size_of::<Queue<u64>>());
+    assert!(
+        size_of::<Queue<u64>>() <= 192,
+        "{}",
+        size_of::<Queue<u64>>()
+    );
     assert_eq!(size_of::<Greenlet<u64>>(), size_of::<usize>());
     assert_eq!(size_of::<Local<[u8; 100]>>(), 2 * size_of::<usize>());
 }

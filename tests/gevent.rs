@@ -63,7 +63,12 @@ macro_rules! say {
 /// The recorded output of gevent.
 macro_rules! gevent_said {
     ($name:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gevent/", $name, ".out"))
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/gevent/",
+            $name,
+            ".out"
+        ))
     };
 }
 
@@ -239,7 +244,11 @@ fn every_program_is_ported_or_listed_with_a_reason() {
         let count = |text: String| ports.matches(&text).count();
         let expected = usize::from(!matches!(answer, Later(_)));
         let recorded = format!("gevent_said!(\"{name}\")");
-        assert_eq!(count(format!("#[test]fnp{name}(){{")), expected, "tests of {name}");
+        assert_eq!(
+            count(format!("#[test]fnp{name}(){{")),
+            expected,
+            "tests of {name}"
+        );
         assert_eq!(count(recorded.clone()), expected, "comparisons of {name}");
         let differs = count(format!("differs(&got,{recorded}")) == 1;
         assert_eq!(differs, *answer == Differs, "{name}: {answer:?}");
@@ -252,6 +261,9 @@ fn every_program_is_ported_or_listed_with_a_reason() {
         let section = docs.split_once(heading).expect("a heading").1;
         let section = section.split("\n//! # ").next().expect("a section");
         let mut words = section.split(|c: char| !c.is_ascii_digit());
-        assert!(words.any(|w| w == &name[..2]), "{name} is not in the docs under {heading}");
+        assert!(
+            words.any(|w| w == &name[..2]),
+            "{name} is not in the docs under {heading}"
+        );
     }
 }

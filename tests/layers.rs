@@ -16,13 +16,30 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/coroutine", &["rt/stack"]),
     ("rt/inbox", &[]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
-    ("rt/hub", &["rt/task", "rt/inbox", "rt/timers", "rt/coroutine", "rt/stack"]),
-    ("rt/park", &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"]),
-    ("rt/wait", &["rt/park", "rt/hub", "rt/task", "rt/inbox", "rt/coroutine"]),
+    (
+        "rt/hub",
+        &[
+            "rt/task",
+            "rt/inbox",
+            "rt/timers",
+            "rt/coroutine",
+            "rt/stack",
+        ],
+    ),
+    (
+        "rt/park",
+        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+    ),
+    (
+        "rt/wait",
+        &["rt/park", "rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+    ),
     ("error", &["rt/coroutine"]),
-    ("greenlet", &["rt", "scope"]),
+    ("current", &["rt"]),
+    ("start", &["rt"]),
+    ("greenlet", &["rt", "start", "no_switch"]),
     ("hub_handle", &["rt", "greenlet", "run"]),
-    ("scope", &["rt", "greenlet"]),
+    ("scope", &["rt", "start", "greenlet"]),
     ("timeout", &["rt"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
@@ -90,7 +107,11 @@ fn named(file: &str, code: &str) -> Vec<String> {
                 .take_while(|c| c.is_alphanumeric() || "_:".contains(*c))
                 .collect();
             let path = rest.replace("::", "/");
-            found.push(if base.is_empty() { path } else { format!("{base}/{path}") });
+            found.push(if base.is_empty() {
+                path
+            } else {
+                format!("{base}/{path}")
+            });
         }
     }
     found
@@ -124,7 +145,10 @@ fn every_arrow_is_drawn() {
 fn every_line_of_arrows_has_a_file() {
     let sources = sources();
     for (file, _) in ARROWS {
-        assert!(sources.iter().any(|(name, _)| name == file), "no src/{file}.rs");
+        assert!(
+            sources.iter().any(|(name, _)| name == file),
+            "no src/{file}.rs"
+        );
     }
 }
 
@@ -134,12 +158,21 @@ fn unsafe_stands_where_it_may() {
         let lines: Vec<_> = code
             .lines()
             .filter(|line| {
-                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"]
-                    .iter()
-                    .any(|form| line.contains(form))
+                [
+                    "unsafe {",
+                    "unsafe fn",
+                    "unsafe impl",
+                    "unsafe trait",
+                    "unsafe extern",
+                ]
+                .iter()
+                .any(|form| line.contains(form))
             })
             .collect();
-        assert!(lines.is_empty() || UNSAFE.contains(&&*file), "{file}: {lines:#?}");
+        assert!(
+            lines.is_empty() || UNSAFE.contains(&&*file),
+            "{file}: {lines:#?}"
+        );
     }
 }
 
@@ -152,9 +185,13 @@ fn one_file_names_the_synchronisation() {
         if !file.starts_with("rt/") || file == "rt/sync" {
             continue;
         }
-        assert!(!code.contains("parking_lot::") && !code.contains("loom::"), "{file}");
         assert!(
-            ["rt/hub", "rt/stack"].contains(&&*file) || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
+            !code.contains("parking_lot::") && !code.contains("loom::"),
+            "{file}"
+        );
+        assert!(
+            ["rt/hub", "rt/stack"].contains(&&*file)
+                || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
             "{file}"
         );
     }

@@ -179,6 +179,11 @@ struct AtThreadEnd;
 
 impl Drop for AtThreadEnd {
     fn drop(&mut self) {
+        // loom takes all of a thread's locals away at once, `HUB` too; a model's
+        // hubs end by `run`.
+        if cfg!(greenlet_loom) {
+            return;
+        }
         if let Some(hub) = Hub::get() {
             hub.close();
         }
@@ -202,7 +207,9 @@ pub(crate) fn next_id() -> u64 {
 }
 
 pub(crate) fn set_deadlock_after(limit: Option<Duration>) {
-    let nanos = limit.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1));
+    let nanos = limit.map_or(0, |d| {
+        u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1)
+    });
     // Relaxed: a setting, it orders nothing.
     DEADLOCK_AFTER.store(nanos, Ordering::Relaxed);
 }
@@ -405,7 +412,9 @@ impl Hub {
             Ok(worker) => worker,
             Err(error) => {
                 record.no_stack.set(Some(error));
-                self.spare.take().expect("the spare is back before the next start")
+                self.spare
+                    .take()
+                    .expect("the spare is back before the next start")
             }
         };
         record.worker.set(Some(worker));
@@ -567,7 +576,10 @@ impl Hub {
 
     /// A certain deadlock: the root's wait ends, and raises the report.
     fn end_roots_wait(&self) {
-        let report = format!("deadlock: nothing is ready and nothing can wake\n{}", self.dump());
+        let report = format!(
+            "deadlock: nothing is ready and nothing can wake\n{}",
+            self.dump()
+        );
         self.deadlock.set(Some(report));
         if self.root.waiter.word.expire() {
             self.make_ready(self.root);
@@ -603,7 +615,11 @@ impl Hub {
                     site.operation,
                     site.place,
                     now.saturating_duration_since(since),
-                    if record.task.is_killed() { ", killed" } else { "" },
+                    if record.task.is_killed() {
+                        ", killed"
+                    } else {
+                        ""
+                    },
                 ),
             };
         }
@@ -663,7 +679,12 @@ impl Hub {
     pub(crate) fn kill(&self, index: Option<usize>, id: u64) {
         let record = match index {
             Some(index) => Some(self.records.borrow()[index]),
-            None => self.records.borrow().iter().copied().find(|r| r.id.get() == id),
+            None => self
+                .records
+                .borrow()
+                .iter()
+                .copied()
+                .find(|r| r.id.get() == id),
         };
         if let Some(record) = record
             && record.id.get() == id

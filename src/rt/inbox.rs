@@ -289,9 +289,7 @@ impl Inbox {
         {
             self.parker.park(deadline);
             // If this fails, a push has replaced SLEEP already.
-            let _ = self
-                .word
-                .compare_exchange(slept, EMPTY, relaxed, relaxed);
+            let _ = self.word.compare_exchange(slept, EMPTY, relaxed, relaxed);
         }
     }
 

@@ -103,9 +103,7 @@ impl Thread {
 
     /// The calling thread's own. While its locals are torn down, a fresh one.
     fn current() -> Rc<Self> {
-        THREAD
-            .try_with(Rc::clone)
-            .unwrap_or_else(|_| Thread::new())
+        THREAD.try_with(Rc::clone).unwrap_or_else(|_| Thread::new())
     }
 }
 

@@ -209,7 +209,7 @@ impl Task {
         let mut frames = std::mem::take(&mut *self.frames.borrow_mut());
         frames.iter_mut().for_each(&mut adapt);
         other.next_frame.set(self.next_frame.get());
-        other.no_switch.set(self.no_switch.get());
+        other.no_switch.set(self.no_switch.take());
         other.refresh(&frames);
         *other.frames.borrow_mut() = frames;
         self.attention.set(false);
@@ -240,7 +240,10 @@ impl Task {
 
     /// Makes the task new for the next greenlet.
     pub(crate) fn clear(&self) {
-        debug_assert!(self.frames.borrow().is_empty(), "frames end with their closures");
+        debug_assert!(
+            self.frames.borrow().is_empty(),
+            "frames end with their closures"
+        );
         self.attention.set(false);
         self.ended.set(false);
         self.killed.set(false);
@@ -309,6 +312,8 @@ impl Locals {
 
 impl std::fmt::Debug for Locals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Locals").field(&self.0.borrow().len()).finish()
+        f.debug_tuple("Locals")
+            .field(&self.0.borrow().len())
+            .finish()
     }
 }

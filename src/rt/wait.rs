@@ -33,8 +33,8 @@
 
 use super::clock::Limit;
 use super::hub::Switch;
-use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::inbox::Waiter;
+use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::sync::{
     Arc, AtomicBool, AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn,
 };
@@ -283,7 +283,10 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// The state, locked.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, S, R> {
-        let state = self.state.try_lock().unwrap_or_else(|| self.lock_contended());
+        let state = self
+            .state
+            .try_lock()
+            .unwrap_or_else(|| self.lock_contended());
         let mut guard = Guard {
             word: &self.word,
             state: ManuallyDrop::new(state),
@@ -309,9 +312,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// neither wait nor come back here.
     pub(crate) fn lend(&self) -> Lent {
         let outer = LENT.with(|l| l.replace(std::ptr::from_ref(self).addr()));
-        let party = Party::current();
-        party.task().forbid_switch();
-        Lent { outer, party }
+        Party::current().task().forbid_switch();
+        Lent { outer }
     }
 
     /// The number in the fast word, now.
@@ -329,7 +331,9 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             if word & WAITERS != 0 {
                 return false;
             }
-            let Some(number) = f(word >> 1) else { return false };
+            let Some(number) = f(word >> 1) else {
+                return false;
+            };
             // AcqRel: a permit or flag that is given (Release) carries what was
             // done before to the one who takes it (Acquire).
             match self.word.compare_exchange_weak(
@@ -502,13 +506,13 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
 /// User code runs under a monitor's lock while this lives.
 pub(crate) struct Lent {
     outer: usize,
-    party: Party,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
         LENT.with(|l| l.set(self.outer));
-        self.party.task().allow_switch();
+        // Asked anew: the thread may have got its hub meanwhile.
+        Party::current().task().allow_switch();
     }
 }
 
@@ -701,7 +705,11 @@ impl<S: Readiness, R: RawMutex> Source for Monitor<S, R> {
 /// at a time, never nested.
 #[inline(always)]
 #[track_caller]
-pub(crate) fn wait_any(operation: &'static str, limit: Limit, sources: &[&dyn Source]) -> Option<usize> {
+pub(crate) fn wait_any(
+    operation: &'static str,
+    limit: Limit,
+    sources: &[&dyn Source],
+) -> Option<usize> {
     // Never moved after they are filled, which is before the first is linked.
     let mut nodes: SmallVec<[Node<()>; 8]> = SmallVec::new();
     match prepare_any(&mut nodes, Site::here(operation), limit, sources) {
@@ -864,8 +872,13 @@ impl<V> Latch<V> {
             End::Refused(_) if !matches!(limit, Limit::Never) => false,
             end => end.notified(),
         };
-        self.monitor
-            .wait(operation, limit, (), |state, _, _| state.ready.then_some(true), finish)
+        self.monitor.wait(
+            operation,
+            limit,
+            (),
+            |state, _, _| state.ready.then_some(true),
+            finish,
+        )
     }
 
     pub(crate) fn source(&self) -> &dyn Source {

@@ -62,7 +62,9 @@ impl<T> AsyncResult<T> {
 
 impl<T, E> Default for AsyncResult<T, E> {
     fn default() -> Self {
-        AsyncResult { latch: Latch::new() }
+        AsyncResult {
+            latch: Latch::new(),
+        }
     }
 }
 

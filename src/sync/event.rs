@@ -136,7 +136,8 @@ impl Event {
         if !self.is_set() {
             let finish = |end: End, ()| end.notified();
             let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
-            self.monitor.wait("Event::wait", Limit::Never, (), decide, finish);
+            self.monitor
+                .wait("Event::wait", Limit::Never, (), decide, finish);
         }
     }
 

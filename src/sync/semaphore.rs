@@ -363,7 +363,8 @@ macro_rules! semaphore {
             #[inline(always)]
             #[track_caller]
             pub fn acquire(&self) -> Permit<'_> {
-                self.permits.acquire(concat!($name, "::acquire"), 1, Limit::Never);
+                self.permits
+                    .acquire(concat!($name, "::acquire"), 1, Limit::Never);
                 self.permit(1)
             }
 
@@ -386,7 +387,8 @@ macro_rules! semaphore {
             #[inline(always)]
             #[track_caller]
             pub fn acquire_many(&self, n: usize) -> Permit<'_> {
-                self.permits.acquire(concat!($name, "::acquire_many"), n, Limit::Never);
+                self.permits
+                    .acquire(concat!($name, "::acquire_many"), n, Limit::Never);
                 self.permit(n)
             }
 

@@ -349,7 +349,10 @@ impl<T, C: Container<T>> Core<T, C> {
             state.unfinished = state.unfinished.saturating_sub(n);
             state.unfinished == 0 && !missing
         });
-        assert!(!missing, "task_done() called more often than items were put");
+        assert!(
+            !missing,
+            "task_done() called more often than items were put"
+        );
     }
 
     #[inline(always)]

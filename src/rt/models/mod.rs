@@ -1,0 +1,124 @@
+//! loom models: every interleaving, up to a bound, of the machinery and of each
+//! primitive.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg greenlet_loom -C debug-assertions" \
+//!     cargo test --release --lib models -- --test-threads=1 --nocapture
+//! ```
+//!
+//! What is raced is the crate's own code. Three things stand in for what loom has
+//! not:
+//!
+//! - *Time.* A limit of zero on a plain thread or a hub expires at once, so the
+//!   scheduler decides whether it is before or after a wake. Where the waiter is
+//!   to be parked already, another thread ends its wait through [`Remote`].
+//! - *Data.* A model's data are relaxed atomics: that they are seen follows from
+//!   what the primitive orders, and from nothing else. Assertions about them stand
+//!   in the threads that race, since joining a thread orders everything.
+//! - *Sharing.* Primitives are shared by std's `Arc`, which loom does not see: it
+//!   adds neither branches nor order.
+//!
+//! A wake that is lost is a deadlock, which loom reports. Each model names the
+//! ends that must have been [`Seen`], so that none passes by never racing.
+
+mod hub;
+mod inbox;
+mod primitives;
+mod wait;
+
+use super::inbox::{Address, Waiter};
+use super::park::Party;
+use super::sync::Arc as Shared;
+use super::word::Word;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize as Plain, Ordering};
+use std::time::Instant;
+
+/// Runs a model in all interleavings with at most `bound` preemptions (`None`:
+/// all), and says how many there were.
+fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    println!("model {name}");
+    let (runs, began) = (Arc::new(Plain::new(0)), Instant::now());
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = bound;
+    builder.max_branches = 20_000;
+    builder.check({
+        let runs = runs.clone();
+        move || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            model();
+        }
+    });
+    let bound = bound.map_or("none".to_owned(), |b| b.to_string());
+    let runs = runs.load(Ordering::Relaxed);
+    println!(
+        "model {name}: {runs} executions, bound {bound}, {:.1?}",
+        began.elapsed()
+    );
+}
+
+/// A thread of the model with room for a hub on its stack.
+fn thread<T, F>(f: F) -> loom::thread::JoinHandle<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    // In words.
+    let builder = loom::thread::Builder::new().stack_size(0x8000);
+    builder.spawn(f).expect("loom always has one")
+}
+
+/// Which ends a model has had, over all its executions.
+#[derive(Clone)]
+struct Seen(Arc<[Plain; 4]>);
+
+impl Seen {
+    fn new() -> Self {
+        Seen(Arc::default())
+    }
+
+    fn hit(&self, end: usize) {
+        self.0[end].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Each of the first `n` ends was had.
+    fn all(&self, n: usize) {
+        let counts = self.0.each_ref().map(|c| c.load(Ordering::Relaxed));
+        println!("    ends {:?}", &counts[..n]);
+        assert!(
+            counts[..n].iter().all(|&c| c > 0),
+            "an end was never had: {counts:?}"
+        );
+    }
+}
+
+// SAFETY: a word is Sync; see `Remote::end`.
+unsafe impl Send for Remote {}
+
+/// The calling thread's waiter, for another thread to end its wait.
+struct Remote {
+    word: *const Word,
+    address: Shared<Address>,
+}
+
+impl Remote {
+    /// Of a plain thread, which outlives the use of it.
+    fn here() -> Self {
+        let party = Party::current();
+        let waiter: &Waiter = party.waiter();
+        Remote {
+            word: &waiter.word,
+            address: waiter.address.clone(),
+        }
+    }
+
+    /// Ends the wait by `how` if it goes on now; true if it did.
+    fn end(&self, how: fn(&Word) -> bool) -> bool {
+        // SAFETY: the thread that made it joins the one that has it.
+        let won = how(unsafe { &*self.word });
+        if won {
+            self.address.wake();
+        }
+        won
+    }
+}

@@ -1,0 +1,314 @@
+//! How a greenlet starts and ends: its job, and what its handle shares with it.
+//!
+//! The job owns the body and the giving side of the outcome. At the end, on the
+//! greenlet's own stack: the locals are dropped, the links run, the outcome is
+//! published and those who wait wake, the job's rest is dropped, the scope (if
+//! any) counts its child as ended. Whatever panics on the way is contained.
+
+use crate::error::JoinError;
+use crate::rt::coroutine::{Job, Order};
+use crate::rt::hub::{self, Hub, Spawn};
+use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
+use crate::rt::park::{self, Party};
+use crate::rt::stack;
+use crate::rt::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::rt::task::Name;
+use crate::rt::wait::{self, Giver, Taker};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The settings of a new greenlet.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<Name>,
+    pub(crate) stack_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            name: None,
+            stack_size: stack::DEFAULT_SIZE,
+        }
+    }
+}
+
+/// The sides of a greenlet's outcome.
+pub(crate) type OutcomeTaker<T> = Taker<Outcome<T>, Control<T>>;
+type OutcomeGiver<T> = Giver<Outcome<T>, Control<T>>;
+
+/// How a greenlet ended.
+pub(crate) type Outcome<T> = Result<T, JoinError>;
+type Link<T> = Box<dyn FnOnce(&Outcome<T>) + Send>;
+
+const UNKNOWN: usize = usize::MAX;
+
+/// What a handle knows of its greenlet besides the outcome.
+pub(crate) struct Control<T> {
+    pub(crate) id: u64,
+    pub(crate) name: Option<Name>,
+    hub: Arc<Inbox>,
+    /// The record in that hub, once there is one.
+    index: AtomicUsize,
+    /// Locked while the outcome is published, so that a link either is run by
+    /// the greenlet or finds the outcome.
+    links: Mutex<Vec<Link<T>>>,
+}
+
+impl<T> Control<T> {
+    pub(crate) fn links(&self) -> MutexGuard<'_, Vec<Link<T>>> {
+        // No user code runs under it, so it cannot be half done.
+        lock(&self.links)
+    }
+
+    /// Its record in its hub, if it has one that this handle knows of.
+    pub(crate) fn record(&self) -> Option<usize> {
+        Some(self.index.load(Ordering::Relaxed)).filter(|&index| index != UNKNOWN)
+    }
+
+    /// See [`Greenlet::kill`](crate::Greenlet::kill).
+    pub(crate) fn kill(&self) {
+        let (index, id) = (self.record(), self.id);
+        match Hub::get() {
+            // Only the greenlet's own thread touches its record.
+            Some(hub) if index.is_some() && Arc::ptr_eq(hub.inbox(), &self.hub) => {
+                hub.kill(index, id);
+            }
+            // Refused: the hub has ended, and told those who wait.
+            _ => drop(self.hub.send(Mail::Kill { index, id })),
+        }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => format!("#{}", self.id),
+        }
+    }
+}
+
+/// Told when a greenlet's job is consumed; a scope counts its children so.
+pub(crate) trait Watch {
+    /// Whether it cares for `ending`.
+    const WATCHES: bool = true;
+    /// The outcome, before it is published; `joined` says whether a joiner waits.
+    fn ending(&self, _failed: Option<&JoinError>, _joined: bool) {}
+    /// Everything that the job owned is dropped.
+    fn ended(&self, _id: u64) {}
+}
+
+impl Watch for () {
+    const WATCHES: bool = false;
+}
+
+/// A body that has not run, and those who are to be told.
+struct Start<F, T, W> {
+    body: Cell<Option<F>>,
+    giver: Cell<Option<OutcomeGiver<T>>>,
+    watch: W,
+}
+
+/// Runs `f`, whose panic concerns nobody: the hook has reported it, and its
+/// payload may panic in turn when it is dropped.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        discard(payload);
+    }
+}
+
+/// Drops a panic's payload, whose destructor may panic.
+pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    // One such is an accident; the next one is leaked.
+    dropped.unwrap_or_else(std::mem::forget);
+}
+
+impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {
+    /// Publishes the outcome: links, joiners, watch, in this order. Never unwinds.
+    fn publish(&self, outcome: Outcome<T>) {
+        let Some(giver) = self.giver.take() else {
+            return;
+        };
+        if W::WATCHES {
+            let joined = giver.latch().waiting() > 0;
+            self.watch.ending(outcome.as_ref().err(), joined);
+        }
+        let party = Party::current();
+        loop {
+            let links = {
+                let mut links = giver.extra().links();
+                if links.is_empty() {
+                    giver.give(outcome);
+                    break;
+                }
+                std::mem::take(&mut *links)
+            };
+            // Links may add links.
+            party.task().forbid_switch();
+            for link in links {
+                contain(|| link(&outcome));
+            }
+            party.task().allow_switch();
+        }
+        let id = giver.extra().id;
+        contain(|| drop(giver));
+        self.watch.ended(id);
+    }
+
+    /// Drops the body unrun and publishes why.
+    fn cancel(&self, why: JoinError) {
+        let body = self.body.take();
+        contain(|| drop(body));
+        self.publish(Err(why));
+    }
+}
+
+impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
+    fn run(&self, order: Order) {
+        let party = Party::current();
+        let task = party.task();
+        match order {
+            Order::Run => {
+                let body = self.body.take().expect("a job runs once");
+                let outcome = catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
+                    // Peeked at, not taken: the thread may end while the body waits.
+                    let giver = self.giver.take();
+                    let label = || giver.as_ref().map_or(String::new(), |g| g.extra().label());
+                    let error = JoinError::from_unwind(label, payload);
+                    self.giver.set(giver);
+                    error
+                });
+                task.end();
+                while let Some(value) = task.locals.pop() {
+                    contain(|| drop(value));
+                }
+                self.publish(outcome);
+            }
+            Order::Kill => {
+                task.end();
+                self.cancel(JoinError::Killed);
+            }
+            Order::NoStack(error) => {
+                task.end();
+                // On the hub's one spare stack: it must not be left suspended.
+                task.forbid_switch();
+                self.cancel(JoinError::NoStack(error));
+                task.allow_switch();
+            }
+        }
+    }
+
+    fn abandon(&self) {
+        self.publish(Err(JoinError::HubClosed));
+    }
+}
+
+/// Spawns on the thread's own hub.
+pub(crate) fn spawn_job<'a, F, T, W>(
+    settings: Settings,
+    delay: Option<Duration>,
+    f: F,
+    watch: W,
+    erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
+) -> OutcomeTaker<T>
+where
+    F: FnOnce() -> T + 'a,
+    T: 'a,
+    W: Watch + 'a,
+{
+    let hub = park::hub();
+    let (giver, taker) = new_pair(&settings, hub.inbox().clone());
+    let job = Rc::new(Start {
+        body: Cell::new(Some(f)),
+        giver: Cell::new(Some(giver)),
+        watch,
+    });
+    let spawn = Spawn {
+        id: taker.extra().id,
+        job: erase(job.clone()),
+        name: settings.name,
+        stack_size: settings.stack_size,
+        delay,
+    };
+    match hub.spawn(spawn) {
+        // Relaxed: the index is only a hint for others, see `kill`.
+        Ok(index) => taker.extra().index.store(index, Ordering::Relaxed),
+        Err(_) => job.cancel(JoinError::Killed),
+    }
+    taker
+}
+
+fn new_pair<T>(settings: &Settings, hub: Arc<Inbox>) -> (OutcomeGiver<T>, OutcomeTaker<T>) {
+    wait::pair(Control {
+        id: hub::next_id(),
+        name: settings.name.clone(),
+        hub,
+        index: AtomicUsize::new(UNKNOWN),
+        links: Mutex::new(Vec::new()),
+    })
+}
+
+/// A greenlet on its way to another hub.
+struct Parcel<F, T> {
+    body: F,
+    giver: OutcomeGiver<T>,
+    settings: Settings,
+}
+
+impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parcel<F, T> {
+    fn deliver(self: Box<Self>) {
+        let (id, name) = (self.giver.extra().id, self.settings.name);
+        // The job owns the giver from here on; the handle learns the record now.
+        let job = Rc::new(Start {
+            body: Cell::new(Some(self.body)),
+            giver: Cell::new(Some(self.giver)),
+            watch: (),
+        });
+        let spawn = Spawn {
+            id,
+            job: job.clone(),
+            name,
+            stack_size: self.settings.stack_size,
+            delay: None,
+        };
+        match park::hub().spawn(spawn) {
+            Err(_) => job.cancel(JoinError::HubClosed),
+            Ok(index) => {
+                let giver = job.giver.take().expect("just put there");
+                giver.extra().index.store(index, Ordering::Relaxed);
+                job.giver.set(Some(giver));
+            }
+        }
+    }
+
+    fn refuse(self: Box<Self>) {
+        let job = Start {
+            body: Cell::new(Some(self.body)),
+            giver: Cell::new(Some(self.giver)),
+            watch: (),
+        };
+        job.cancel(JoinError::HubClosed);
+    }
+}
+
+/// Spawns on the hub of that inbox, from wherever.
+pub(crate) fn spawn_on<F, T>(inbox: &Arc<Inbox>, settings: Settings, f: F) -> OutcomeTaker<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let (giver, taker) = new_pair(&settings, inbox.clone());
+    let parcel = Box::new(Parcel {
+        body: f,
+        giver,
+        settings,
+    });
+    if Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), inbox)) {
+        parcel.deliver();
+    } else if let Err(Mail::Spawn(parcel)) = inbox.send(Mail::Spawn(parcel)) {
+        parcel.refuse();
+    }
+    taker
+}

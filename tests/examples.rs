@@ -1,0 +1,450 @@
+//! The examples, run as a user runs them: as processes, on real files.
+//!
+//! What `pipeline` counts is compared with known numbers, with a count of this file's own,
+//! and with `wc` where there is one.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_tour_prints_what_tour_out_says() {
+    let tour = run(Command::new(example("tour")));
+    let expected = fs::read_to_string(root().join("examples/tour.out")).unwrap();
+    assert_eq!(text(&tour.stdout), expected);
+    assert_eq!(text(&tour.stderr), "");
+    assert!(tour.status.success());
+}
+
+#[test]
+fn the_crates_own_files() {
+    let mut files = Vec::new();
+    for folder in ["src", "examples", "tests"] {
+        collect(&root().join(folder), &mut files);
+    }
+    files.push(root().join("README.md"));
+    assert!(files.len() > 20, "{files:?}");
+    check(&files);
+}
+
+#[test]
+fn files_that_do_not_change_are_counted_in_any_order() {
+    let dir = Dir::new("order");
+    let files: Vec<_> = (0..50u32)
+        .map(|i| {
+            dir.file(
+                &format!("{i}"),
+                "word and word\n".repeat(i as usize * 40).as_bytes(),
+            )
+        })
+        .collect();
+    let words = 3 * 40 * (0..50).sum::<u64>();
+    assert_eq!(count(&files), words);
+    let backwards: Vec<_> = files.into_iter().rev().collect();
+    assert_eq!(count(&backwards), words);
+}
+
+#[test]
+fn odd_white_space() {
+    let dir = Dir::new("odd");
+    let cases: &[(&str, u64)] = &[
+        ("", 0),
+        ("\n", 0),
+        (" \t\r\n\x0b\x0c \n\n", 0),
+        ("one", 1),
+        ("one\n", 1),
+        ("\n\n one\ttwo\x0bthree\x0cfour\rfive\r\nsix  ", 6),
+        ("no newline at the end", 5),
+        ("one\n\ntwo\n\n\nthree", 3),
+    ];
+    let mut files = Vec::new();
+    for (i, (content, words)) in cases.iter().enumerate() {
+        let file = dir.file(&i.to_string(), content.as_bytes());
+        for locale in ["C", "C.UTF-8"] {
+            assert_eq!(count_in(locale, [&file]), *words, "{content:?}");
+        }
+        files.push(file);
+    }
+    check(&files);
+}
+
+/// What the example says of these; `wc` is not asked, for its versions differ.
+#[test]
+fn what_is_not_ascii_or_not_printable() {
+    let dir = Dir::new("wide");
+    let cases: &[(&[u8], u64, u64)] = &[
+        // content, words in the C locale, words in UTF-8
+        ("gr\u{fc}n \u{4e2d}\u{6587} \u{1f980}\n".as_bytes(), 1, 3),
+        ("one \u{2014} two".as_bytes(), 2, 3),
+        ("one\u{a0}two\u{2003}three\u{3000}four".as_bytes(), 1, 4),
+        (b"a\0b \x1b[1mbold\x1b[0m \x1b \0", 2, 2),
+        (b"broken\xff\xfeutf8 \xe2\x82 end", 2, 2),
+    ];
+    for (content, c, utf8) in cases {
+        let file = dir.file("file", content);
+        assert_eq!(count_in("C", [&file]), *c, "{}", content.escape_ascii());
+        assert_eq!(
+            count_in("C.UTF-8", [&file]),
+            *utf8,
+            "{}",
+            content.escape_ascii()
+        );
+        assert_eq!(
+            count_in("de_DE.utf8", [&file]),
+            *utf8,
+            "{}",
+            content.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn words_at_the_seams() {
+    // The reader takes lines until it has 64 KiB: put ends of words, of lines and of the file
+    // just before, on and after that.
+    let dir = Dir::new("seams");
+    for around in [64 * 1024, 128 * 1024] {
+        for size in around - 3..=around + 3 {
+            for end in ["", "\n", " ", "\nx", " x\n", "w w\n\n"] {
+                let mut content = "a b\n".repeat(size / 4 + 1);
+                content.truncate(size);
+                content.push_str(end);
+                let file = dir.file("seam", content.as_bytes());
+                assert_eq!(
+                    count(&[&file]),
+                    by_hand(content.as_bytes()),
+                    "{size} {end:?}"
+                );
+            }
+        }
+    }
+    for end in ["", "\n", " x"] {
+        let content = "long".repeat(16 * 1024) + end;
+        let words = if end == " x" { 2 } else { 1 };
+        assert_eq!(count(&[dir.file("word", content.as_bytes())]), words);
+    }
+}
+
+#[test]
+fn long_lines() {
+    let dir = Dir::new("long");
+    let word = dir.file("word", "x".repeat(1 << 20).as_bytes());
+    let line = dir.file("line", "word ".repeat(200_000).as_bytes());
+    let both = dir.file(
+        "both",
+        format!("{}\n{}\n", "y".repeat(1 << 20), "z ".repeat(1 << 19)).as_bytes(),
+    );
+    assert_eq!(count(&[&word]), 1);
+    assert_eq!(count(&[&line]), 200_000);
+    assert_eq!(count(&[&both]), 1 + (1 << 19));
+    check(&[word, line, both]);
+}
+
+#[test]
+fn many_lines() {
+    let dir = Dir::new("many");
+    let content: String = (0..200_000)
+        .map(|i| format!("line {i} of many\n"))
+        .collect();
+    let file = dir.file("many", content.as_bytes());
+    assert_eq!(count(&[&file]), 800_000);
+    check(&[file.clone(), file]);
+}
+
+#[test]
+fn the_first_line_is_the_total_and_the_workers_add_up_to_it() {
+    let dir = Dir::new("lines");
+    let file = dir.file("file", "one two\nthree\n".repeat(50_000).as_bytes());
+    let output = pipeline("C", [&file, &file]);
+    assert!(output.status.success());
+    let stdout = text(&output.stdout);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "300000");
+    assert_eq!(
+        lines[1],
+        "all workers: 300000 words, 200000 lines, 1400000 bytes"
+    );
+    let workers: Vec<Vec<u64>> = lines[2..].iter().map(|line| numbers(line)).collect();
+    assert_eq!(workers.len(), 4);
+    for (column, total) in [(1, 300_000), (2, 200_000), (3, 1_400_000)] {
+        assert_eq!(
+            workers.iter().map(|worker| worker[column]).sum::<u64>(),
+            total
+        );
+    }
+}
+
+#[test]
+fn without_files_it_says_how_it_is_used() {
+    let output = pipeline("C", [] as [&str; 0]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(text(&output.stderr), "usage: pipeline FILE...\n");
+}
+
+#[test]
+fn unreadable_files_are_reported_and_the_others_counted() {
+    let dir = Dir::new("unreadable");
+    let good = dir.file("good", b"three good words");
+    let more = dir.file("more", b"and two\n");
+    let missing = dir.path("missing");
+    let folder = dir.path("folder");
+    fs::create_dir(&folder).unwrap();
+
+    for bad in [&missing, &folder] {
+        let outputs = [
+            (pipeline("C", [bad]), 0),
+            (pipeline("C", [bad, &good, &more]), 5),
+            (pipeline("C", [&good, bad, &more]), 5),
+            (pipeline("C", [&good, bad, &more, bad]), 5),
+        ];
+        for (output, total) in outputs {
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(numbers(&text(&output.stdout))[0], total);
+            let stderr = text(&output.stderr);
+            assert!(
+                stderr.starts_with(&format!("pipeline: {}: ", bad.display())),
+                "{stderr}"
+            );
+            assert!(stderr.contains("os error"), "{stderr}");
+        }
+    }
+    let output = pipeline("C", [&missing, &folder]);
+    assert_eq!(text(&output.stderr).lines().count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_may_not_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new("denied");
+    let denied = dir.file("denied", b"secret words");
+    fs::set_permissions(&denied, fs::Permissions::from_mode(0)).unwrap();
+    if File::open(&denied).is_ok() {
+        return; // nothing is forbidden to root
+    }
+    let good = dir.file("good", b"good words");
+    let output = pipeline("C", [&denied, &good]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(numbers(&text(&output.stdout))[0], 2);
+    assert!(text(&output.stderr).contains("denied"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_never_comes_runs_into_the_time_limit() {
+    let dir = Dir::new("fifo");
+    let fifo = dir.path("fifo");
+    if !matches!(Command::new("mkfifo").arg(&fifo).status(), Ok(status) if status.success()) {
+        return;
+    }
+    let mut command = Command::new(example("pipeline"));
+    command
+        .arg(dir.file("good", b"good words"))
+        .arg(&fifo)
+        .env("PIPELINE_LIMIT", "0.2");
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(text(&output.stderr), "pipeline: not done within 200ms\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn reading_only_the_first_line_is_fine() {
+    let line = format!("'{}' README.md | head -n 1", example("pipeline").display());
+    for _ in 0..20 {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(&line).current_dir(root());
+        let output = run(command);
+        assert_eq!(text(&output.stderr), "");
+        assert!(text(&output.stdout).trim().parse::<u64>().is_ok());
+    }
+}
+
+/// Words by the definition: parted by white space. For text that is all printable ASCII.
+fn by_hand(content: &[u8]) -> u64 {
+    content
+        .split(|byte| matches!(byte, b'\t'..=b'\r' | b' '))
+        .filter(|word| !word.is_empty())
+        .count() as u64
+}
+
+/// Compares with `wc -w` in both locales. An older or newer `wc` may differ for what is not
+/// printable, so it is not given any: in the C locale nothing but ASCII.
+fn check(files: &[PathBuf]) {
+    for locale in ["C", "C.UTF-8"] {
+        let mut expected = 0;
+        let mut compared = Vec::new();
+        for file in files {
+            let content = fs::read(file).unwrap();
+            let printable = !content
+                .iter()
+                .any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t'..=b'\r'));
+            if !printable || (locale == "C" && !content.is_ascii()) {
+                continue;
+            }
+            match wc(locale, file) {
+                Some(words) => expected += words,
+                None if content.is_ascii() => expected += by_hand(&content),
+                None => continue,
+            }
+            compared.push(file);
+        }
+        assert!(!compared.is_empty());
+        assert_eq!(
+            count_in(locale, &compared),
+            expected,
+            "{locale} {compared:?}"
+        );
+    }
+}
+
+/// What `wc -w` says, if there is one, and it knows the locale.
+fn wc(locale: &str, file: &Path) -> Option<u64> {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let count = |locale: &str, file: &Path| {
+        let output = Command::new("wc")
+            .arg("-w")
+            .arg(file)
+            .env("LC_ALL", locale)
+            .output()
+            .ok()?;
+        text(&output.stdout).split_whitespace().next()?.parse().ok()
+    };
+    let utf8_is_known = *KNOWN.get_or_init(|| {
+        let dir = Dir::new("locale");
+        count("C.UTF-8", &dir.file("wide", "a\u{3000}b".as_bytes())) == Some(2)
+    });
+    count(locale, file).filter(|_| locale == "C" || utf8_is_known)
+}
+
+/// The total of a run without complaints.
+fn count(files: &[impl AsRef<OsStr>]) -> u64 {
+    count_in("C.UTF-8", files)
+}
+
+fn count_in(locale: &str, files: impl IntoIterator<Item = impl AsRef<OsStr>>) -> u64 {
+    let output = pipeline(locale, files);
+    assert_eq!(text(&output.stderr), "");
+    assert!(output.status.success());
+    text(&output.stdout)
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+fn pipeline(locale: &str, files: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+    let mut command = Command::new(example("pipeline"));
+    command.args(files).env("LC_ALL", locale);
+    run(command)
+}
+
+/// Runs a command that prints little; a hang is a failure.
+fn run(mut command: Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(120) {
+            child.kill().unwrap();
+            panic!("{command:?} hangs: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// The binary of an example. Cargo puts it beside this test's folder, and builds it before it
+/// runs all tests; if only this file is tested it may be missing, and is built here.
+fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let profile = env::current_exe()
+            .unwrap()
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .to_path_buf();
+        let folder = profile.join("examples");
+        let exists = |name| {
+            folder
+                .join(format!("{name}{}", env::consts::EXE_SUFFIX))
+                .exists()
+        };
+        if !exists("tour") || !exists("pipeline") {
+            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+            cargo.arg("build").arg("--examples").current_dir(root());
+            cargo.arg("--target-dir").arg(profile.parent().unwrap());
+            match profile.file_name().and_then(OsStr::to_str) {
+                Some("debug") | None => {}
+                Some(profile) => drop(cargo.arg("--profile").arg(profile)),
+            }
+            assert!(cargo.status().unwrap().success(), "{cargo:?}");
+        }
+        folder
+    });
+    folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => collect(&path, files),
+            false => files.push(path),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn numbers(text: &str) -> Vec<u64> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
+/// A folder for one test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let path = env::temp_dir().join(format!("greenlet-examples-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,667 @@
+//! What ends the process, seen from outside: each test runs itself again as a child process, in which an environment
+//! variable names the scenario, and looks at how the child ended and what it said. Processes of one thread are in
+//! `single_thread.rs`.
+
+#![cfg(unix)]
+
+use std::any::Any;
+use std::cell::Cell;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitStatus, Stdio};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
+use greenlet::testing::Simulation;
+use greenlet::{
+    Builder, HubThread, deadlock_after, finally, run, scope, shield, sleep, spawn, timeout,
+    wait_all, wait_any, yield_now,
+};
+
+const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
+const SIGABRT: i32 = 6;
+const SIGBUS: i32 = 7;
+const SIGSEGV: i32 = 11;
+/// A child that takes so long hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// How a child ended.
+#[derive(Debug)]
+struct Ended {
+    status: ExitStatus,
+    out: String,
+    err: String,
+}
+
+/// In the child: runs the scenario. In the parent: runs the child and returns how it ended.
+fn child(test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
+    if let Ok(wanted) = std::env::var(SCENARIO) {
+        if wanted == scenario {
+            run();
+            println!("CAME TO ITS END");
+        }
+        return None;
+    }
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(SCENARIO, scenario)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (out, err) = (
+        process.stdout.take().unwrap(),
+        process.stderr.take().unwrap(),
+    );
+    let (sender, receiver) = mpsc::channel();
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).unwrap();
+            sender.send(()).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let (out, err) = (read(Box::new(out)), read(Box::new(err)));
+    let in_time = (0..2).all(|_| receiver.recv_timeout(HANGS).is_ok());
+    if !in_time {
+        process.kill().unwrap();
+    }
+    let status = process.wait().unwrap();
+    let (out, err) = (out.join().unwrap(), err.join().unwrap());
+    assert!(in_time, "{scenario} hangs\n{out}\n{err}");
+    Some(Ended { status, out, err })
+}
+
+macro_rules! child {
+    ($test:ident, $run:expr) => {
+        match child(stringify!($test), stringify!($test), $run) {
+            Some(ended) => ended,
+            None => return,
+        }
+    };
+}
+
+impl Ended {
+    #[track_caller]
+    fn well(&self) {
+        assert!(
+            self.status.success() && self.out.contains("CAME TO ITS END"),
+            "{self:#?}"
+        );
+    }
+
+    #[track_caller]
+    fn aborted(&self, parts: &[&str]) {
+        assert_eq!(self.status.signal(), Some(SIGABRT), "{self:#?}");
+        assert!(!self.out.contains("CAME TO ITS END"), "{self:#?}");
+        for part in parts {
+            assert!(self.err.contains(part), "stderr lacks {part:?}: {self:#?}");
+        }
+    }
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}
+
+// ---- stack overflow ----
+
+/// Needs `frames` frames of a kilobyte.
+#[inline(never)]
+fn deep(frames: usize) -> u64 {
+    let mut frame = [1u8; 1024];
+    std::hint::black_box(&mut frame);
+    match frames {
+        0 => 0,
+        n => deep(n - 1) + u64::from(std::hint::black_box(frame)[n % 1024]),
+    }
+}
+
+/// One frame much larger than any guard page.
+#[inline(never)]
+fn wide() -> u64 {
+    let mut frame = [1u8; 4 << 20];
+    std::hint::black_box(&mut frame);
+    u64::from(std::hint::black_box(frame)[123_456])
+}
+
+/// The sizes that should do are done, so that the overflow is one.
+#[test]
+fn stack_overflow_is_none_within_the_size_asked_for() {
+    for size in [32 * 1024, 256 * 1024, 4 << 20] {
+        let half = size / 2 / 1024;
+        let g = Builder::new()
+            .stack_size(size)
+            .spawn(move || deep(half / 2));
+        assert_eq!(g.unwrap().join().unwrap(), half as u64 / 2);
+    }
+}
+
+#[track_caller]
+fn died_of_the_overflow(ended: &Ended) {
+    let signal = ended.status.signal();
+    assert!(
+        [Some(SIGSEGV), Some(SIGBUS), Some(SIGABRT)].contains(&signal),
+        "{ended:#?}"
+    );
+    assert!(ended.out.contains("overflowing"), "{ended:#?}");
+    assert!(
+        !ended.out.contains("SURVIVED") && !ended.out.contains("CORRUPT"),
+        "{ended:#?}"
+    );
+}
+
+/// Neighbours whose stacks lie beside the overflowing one and would notice if it reached them.
+fn overflow_among_neighbours(overflow: fn() -> u64) {
+    let neighbours: Vec<_> = (0..64)
+        .map(|i: usize| {
+            spawn(move || {
+                let mut mine = [i as u8; 100 * 1024];
+                std::hint::black_box(&mut mine);
+                yield_now();
+                yield_now();
+                if mine.iter().any(|&b| b != i as u8) {
+                    println!("CORRUPT");
+                }
+            })
+        })
+        .collect();
+    let culprit = spawn(move || {
+        println!("overflowing");
+        println!("SURVIVED {}", overflow());
+    });
+    neighbours.into_iter().for_each(|g| g.wait());
+    culprit.wait();
+}
+
+#[test]
+fn stack_overflow_by_recursion_kills_the_process() {
+    let ended = child!(stack_overflow_by_recursion_kills_the_process, || {
+        overflow_among_neighbours(|| deep(1 << 20));
+    });
+    died_of_the_overflow(&ended);
+}
+
+#[test]
+fn stack_overflow_by_one_large_frame_kills_the_process() {
+    let ended = child!(stack_overflow_by_one_large_frame_kills_the_process, || {
+        overflow_among_neighbours(wide);
+    });
+    died_of_the_overflow(&ended);
+}
+
+#[test]
+fn stack_overflow_of_the_smallest_stack_kills_the_process() {
+    let ended = child!(
+        stack_overflow_of_the_smallest_stack_kills_the_process,
+        || {
+            let small = Builder::new().stack_size(32 * 1024);
+            let g = small.spawn(|| {
+                println!("overflowing");
+                println!("SURVIVED {}", deep(200));
+            });
+            g.unwrap().wait();
+        }
+    );
+    died_of_the_overflow(&ended);
+}
+
+// ---- waits while panicking that cannot say no ----
+
+/// Does `f` in a destructor of the greenlet 'doomed' while it panics.
+fn in_a_destructor(f: fn()) {
+    Simulation::new().run(|| {
+        let g = Builder::new().name("doomed").spawn(move || {
+            let _guard = OnDrop(f);
+            panic!("on purpose");
+        });
+        g.unwrap().wait();
+    });
+}
+
+/// `aborts!(name, operation, f)`: the wait of `f`, while panicking, aborts with the operation, its place and the greenlet.
+macro_rules! aborts {
+    ($($test:ident: $operation:literal, $f:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            let ended = child!($test, || in_a_destructor($f));
+            let place = format!("greenlet: {} at {}:", $operation, file!());
+            ended.aborted(&[&place, "panicking", "greenlet 'doomed'", "on purpose"]);
+        }
+    )*};
+}
+
+aborts! {
+    event_wait_while_panicking_aborts: "Event::wait", || Event::new().wait();
+    async_result_wait_while_panicking_aborts: "AsyncResult::wait", || assert!(AsyncResult::<u8>::new().wait().is_ok());
+    async_result_get_while_panicking_aborts: "AsyncResult::get", || assert!(AsyncResult::<u8>::new().get().is_ok());
+    acquire_while_panicking_aborts: "Semaphore::acquire", || drop(Semaphore::new(0).acquire());
+    acquire_many_while_panicking_aborts: "Semaphore::acquire_many", || drop(Semaphore::new(1).acquire_many(2));
+    greenlet_wait_while_panicking_aborts: "Greenlet::wait", || spawn(|| ()).wait();
+    greenlet_join_while_panicking_aborts: "Greenlet::join", || drop(spawn(|| ()).join());
+    queue_join_while_panicking_aborts: "Queue::join", || {
+        let q = Queue::unbounded();
+        q.put(1).unwrap();
+        q.join();
+    };
+    wait_any_while_panicking_aborts: "wait_any", || assert_eq!(wait_any(&[&Event::new()]), 0);
+    wait_all_while_panicking_aborts: "wait_all", || wait_all(&[&Event::new()]);
+    scope_in_a_destructor_while_panicking_aborts: "scope", || scope(|_| ());
+    run_in_a_destructor_while_panicking_aborts: "run", || run(|| ());
+    finally_in_a_destructor_while_panicking_aborts: "finally", || finally(|| (), || ());
+}
+
+/// At the root too, where nobody is named but the root.
+#[test]
+fn wait_while_panicking_at_the_root_aborts() {
+    let ended = child!(wait_while_panicking_at_the_root_aborts, || {
+        run(|| {
+            let _guard = OnDrop(|| Event::new().wait());
+            panic!("on purpose");
+        })
+    });
+    ended.aborted(&["Event::wait at tests/process.rs:", "the root", "panicking"]);
+}
+
+#[test]
+fn run_in_a_destructor_while_panicking_on_a_thread_without_a_hub_aborts() {
+    let ended = child!(
+        run_in_a_destructor_while_panicking_on_a_thread_without_a_hub_aborts,
+        || {
+            let thread = std::thread::spawn(|| {
+                let _guard = OnDrop(|| run(|| ()));
+                panic!("on purpose");
+            });
+            let _ = thread.join();
+        }
+    );
+    ended.aborted(&["run at tests/process.rs:", "panicking"]);
+}
+
+/// A scope's expiry that `run` has left pending on the thread is not raised in the middle of a panic: the wait just blocks.
+#[test]
+fn wait_while_panicking_without_a_hub_and_with_an_expiry_pending_just_blocks() {
+    let ended = child!(
+        wait_while_panicking_without_a_hub_and_with_an_expiry_pending_just_blocks,
+        || {
+            let thread = std::thread::spawn(|| {
+                let ms = Duration::from_millis;
+                timeout(ms(1), || {
+                    run(|| shield(|| sleep(ms(20))));
+                    let _guard = OnDrop(|| {
+                        let set = Event::new().wait_timeout(ms(1));
+                        println!("waited: {set}");
+                    });
+                    panic!("on purpose");
+                })
+            });
+            println!("the panic: {}", text(&*thread.join().unwrap_err()));
+        }
+    );
+    ended.well();
+    assert!(ended.out.contains("waited: false"), "{ended:#?}");
+    assert!(ended.out.contains("the panic: on purpose"), "{ended:#?}");
+}
+
+// ---- what can never end ----
+
+#[test]
+fn second_deadlock_at_the_end_of_a_scope_aborts_with_the_dump() {
+    let ended = child!(
+        second_deadlock_at_the_end_of_a_scope_aborts_with_the_dump,
+        || {
+            Simulation::new().run(|| {
+                scope(|s| {
+                    let stubborn = Builder::new().name("stubborn");
+                    s.spawn_with(stubborn, || shield(|| Event::new().wait()))
+                        .unwrap();
+                });
+            });
+        }
+    );
+    ended.aborted(&[
+        "scope at tests/process.rs:",
+        "cannot end",
+        "'stubborn'",
+        "Event::wait at tests/",
+    ]);
+}
+
+#[test]
+fn greenlet_that_never_ends_at_the_end_of_run_aborts_with_the_dump() {
+    let ended = child!(
+        greenlet_that_never_ends_at_the_end_of_run_aborts_with_the_dump,
+        || {
+            Simulation::new().run(|| {
+                let stubborn = Builder::new().name("stubborn");
+                stubborn.spawn(|| shield(|| Event::new().wait())).unwrap();
+                yield_now();
+            });
+        }
+    );
+    ended.aborted(&[
+        "cannot end",
+        "'stubborn'",
+        "Event::wait at tests/process.rs:",
+    ]);
+}
+
+// ---- queues ----
+
+/// Items whose comparison goes through a second queue back to the first: must panic, must not wait for its own lock.
+#[test]
+fn cmp_that_touches_its_queue_through_another_queue_panics() {
+    struct Item(u32, Box<dyn Fn()>);
+    impl PartialEq for Item {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+    impl Eq for Item {}
+    impl PartialOrd for Item {
+        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Item {
+        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+            (self.1)();
+            self.0.cmp(&other.0)
+        }
+    }
+    let ended = child!(
+        cmp_that_touches_its_queue_through_another_queue_panics,
+        || {
+            let (a, b) = (
+                Rc::new(PriorityQueue::unbounded()),
+                Rc::new(PriorityQueue::unbounded()),
+            );
+            a.put(Item(1, Box::new(|| ()))).unwrap();
+            b.put(Item(1, Box::new(|| ()))).unwrap();
+            let (to_a, to_b) = (a.clone(), b.clone());
+            let item = Item(
+                2,
+                Box::new(move || {
+                    let to_a = to_a.clone();
+                    to_b.put_nowait(Item(3, Box::new(move || assert!(to_a.len() < 9))))
+                        .unwrap();
+                }),
+            );
+            let payload = catch_unwind(AssertUnwindSafe(|| a.put_nowait(item))).unwrap_err();
+            println!("said: {}", text(&*payload));
+            println!("left: {} {}", a.len(), b.len());
+            // The items hold the queues that hold them.
+            a.shutdown_now();
+            b.shutdown_now();
+        }
+    );
+    ended.well();
+    assert!(
+        ended.out.contains("said: a queue was used from inside"),
+        "{ended:#?}"
+    );
+    assert!(ended.out.contains("left: 1 1"), "{ended:#?}");
+}
+
+// ---- other threads ----
+
+/// "A wake from another thread panics": in that thread, with the reason, and without taking the process down.
+#[test]
+fn wake_of_a_simulation_from_another_thread_panics_there() {
+    let ended = child!(
+        wake_of_a_simulation_from_another_thread_panics_there,
+        || {
+            let event = Arc::new(Event::new());
+            let (sender, receiver) = mpsc::channel();
+            let other = std::thread::spawn({
+                let event = event.clone();
+                move || {
+                    receiver.recv().unwrap();
+                    event.set();
+                }
+            });
+            let simulated = catch_unwind(AssertUnwindSafe(|| {
+                Simulation::new().run(|| {
+                    let g = spawn({
+                        let event = event.clone();
+                        move || event.wait()
+                    });
+                    yield_now(); // it waits
+                    sender.send(()).unwrap();
+                    let payload = other.join().unwrap_err();
+                    println!("there: {}", text(&*payload));
+                    g.kill();
+                    drop(g);
+                });
+            }));
+            println!("here: {}", simulated.is_ok());
+        }
+    );
+    ended.well();
+    assert!(
+        ended
+            .out
+            .contains("there: a Simulation was woken from another thread"),
+        "{ended:#?}"
+    );
+}
+
+/// The greenlet of an ordinary hub ends while somebody in a Simulation waits for it: its hub must survive that.
+#[test]
+fn greenlet_that_ends_while_a_simulation_waits_for_it_does_not_take_the_process_down() {
+    let ended = child!(
+        greenlet_that_ends_while_a_simulation_waits_for_it_does_not_take_the_process_down,
+        || {
+            let hub = HubThread::start("other").unwrap();
+            let go = Arc::new(Event::new());
+            let g = hub.handle().spawn({
+                let go = go.clone();
+                move || go.wait()
+            });
+            let simulated = catch_unwind(AssertUnwindSafe(|| {
+                Simulation::new().run(|| {
+                    spawn(move || go.set());
+                    g.wait();
+                });
+            }));
+            println!("simulated: {}", simulated.is_ok());
+            assert_eq!(hub.handle().spawn(|| 7).join().unwrap(), 7);
+            println!("the hub serves");
+            hub.stop();
+            hub.join().unwrap();
+        }
+    );
+    ended.well();
+    assert!(ended.out.contains("the hub serves"), "{ended:#?}");
+}
+
+#[test]
+fn thread_that_ends_with_greenlets_left_says_how_many() {
+    let ended = child!(thread_that_ends_with_greenlets_left_says_how_many, || {
+        let thread = std::thread::spawn(|| {
+            for _ in 0..3 {
+                spawn(|| Event::new().wait());
+            }
+            yield_now();
+            spawn(|| ()); // not started
+        });
+        thread.join().unwrap();
+    });
+    ended.well();
+    let lines: Vec<_> = ended
+        .err
+        .lines()
+        .filter(|l| l.contains("greenlets left"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{ended:#?}");
+    assert!(lines[0].contains(" 4 "), "{ended:#?}");
+}
+
+#[test]
+fn thread_that_ends_after_run_says_nothing() {
+    let ended = child!(thread_that_ends_after_run_says_nothing, || {
+        let thread = std::thread::spawn(|| {
+            run(|| {
+                spawn(|| Event::new().wait());
+                yield_now();
+            });
+            spawn(|| ()).join().unwrap();
+        });
+        thread.join().unwrap();
+    });
+    ended.well();
+    assert!(!ended.err.contains("left"), "{ended:#?}");
+}
+
+#[test]
+fn kill_that_is_swallowed_again_and_again_is_reported() {
+    let ended = child!(kill_that_is_swallowed_again_and_again_is_reported, || {
+        Simulation::new().run(|| {
+            let swallowed = Rc::new(Cell::new(0));
+            let g = Builder::new().name("glutton").spawn({
+                let swallowed = swallowed.clone();
+                move || {
+                    while swallowed.get() < 100 {
+                        let _ = catch_unwind(|| sleep(Duration::from_secs(1)));
+                        swallowed.set(swallowed.get() + 1);
+                    }
+                }
+            });
+            let g = g.unwrap();
+            yield_now();
+            g.kill();
+            assert!(g.join().is_ok());
+        });
+    });
+    ended.well();
+    let lines: Vec<_> = ended
+        .err
+        .lines()
+        .filter(|l| l.contains("'glutton'"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{ended:#?}");
+    assert!(lines[0].contains("kill"), "{ended:#?}");
+}
+
+/// Neither a kill nor an expiry goes through the panic hook.
+#[test]
+fn kills_and_expiries_print_nothing() {
+    let ended = child!(kills_and_expiries_print_nothing, || {
+        Simulation::new().run(|| {
+            let g = spawn(|| sleep(Duration::from_secs(9)));
+            yield_now();
+            g.kill();
+            assert!(g.join().unwrap_err().is_killed());
+            let late = timeout(Duration::from_secs(1), || sleep(Duration::from_secs(9)));
+            assert!(late.is_err());
+        });
+    });
+    ended.well();
+    assert_eq!(ended.err, "", "{ended:#?}");
+}
+
+// ---- deadlocks where other threads live ----
+
+/// With another thread alive nobody can know: no panic, and without `deadlock_after` no word.
+#[test]
+fn deadlock_report_is_no_false_alarm_while_another_thread_lives() {
+    let ended = child!(
+        deadlock_report_is_no_false_alarm_while_another_thread_lives,
+        || {
+            let event = Arc::new(Event::new());
+            let other = std::thread::spawn({
+                let event = event.clone();
+                move || {
+                    std::thread::sleep(Duration::from_millis(100));
+                    event.set();
+                }
+            });
+            let g = spawn({
+                let event = event.clone();
+                move || event.wait()
+            });
+            g.join().unwrap();
+            other.join().unwrap();
+        }
+    );
+    ended.well();
+    assert_eq!(ended.err, "", "{ended:#?}");
+}
+
+#[test]
+fn deadlock_after_prints_once_and_goes_on() {
+    let ended = child!(deadlock_after_prints_once_and_goes_on, || {
+        deadlock_after(Duration::from_millis(20));
+        let (first, second) = (Arc::new(Event::new()), Arc::new(Event::new()));
+        let other = std::thread::spawn({
+            let (first, second) = (first.clone(), second.clone());
+            move || {
+                std::thread::sleep(Duration::from_millis(200));
+                first.set();
+                std::thread::sleep(Duration::from_millis(200));
+                second.set();
+            }
+        });
+        let g = Builder::new().name("patient").spawn({
+            let first = first.clone();
+            move || first.wait()
+        });
+        let g = g.unwrap();
+        println!("id: #{}", g.id());
+        g.join().unwrap();
+        second.wait();
+        other.join().unwrap();
+    });
+    ended.well();
+    let id = ended
+        .out
+        .lines()
+        .find_map(|l| l.split("id: ").nth(1))
+        .unwrap();
+    let patient = format!("{id} 'patient': waits in Event::wait at tests/process.rs:");
+    let found: Vec<_> = ended.err.lines().filter(|l| l.contains(&patient)).collect();
+    assert_eq!(found.len(), 1, "{ended:#?}");
+    assert!(found[0].contains(" for "), "{ended:#?}");
+    assert_eq!(ended.err.matches("blocked").count(), 1, "once: {ended:#?}");
+    assert!(
+        ended.err.contains("Greenlet::join at tests/process.rs:"),
+        "the root: {ended:#?}"
+    );
+}
+
+#[test]
+fn deadlock_after_is_no_alarm_while_a_timer_is_pending() {
+    let ended = child!(deadlock_after_is_no_alarm_while_a_timer_is_pending, || {
+        deadlock_after(Duration::from_millis(5));
+        let event = Arc::new(Event::new());
+        spawn({
+            let event = event.clone();
+            move || event.wait()
+        });
+        sleep(Duration::from_millis(100));
+        event.set();
+        yield_now();
+    });
+    ended.well();
+    assert_eq!(ended.err, "", "{ended:#?}");
+}
