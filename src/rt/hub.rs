@@ -24,16 +24,21 @@
 //!
 //! No borrow of the hub's data is live across user code or a switch.
 
+mod idle;
+mod record;
+
+pub(crate) use idle::set_deadlock_after;
+pub(crate) use record::Record;
+
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Job, Order, Worker, Yielder};
-use super::inbox::{Inbox, Mail, Waiter};
+use super::inbox::{Inbox, Mail};
 use super::stack;
 use super::sync::{Arc, thread_cell, thread_lazy};
 use super::task::{FrameState, Name, Site, Task};
 use super::timers::{TimerId, Timers};
+use record::Life;
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
-use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -53,64 +58,6 @@ enum Key {
     Frame(usize, u64),
     /// The delayed start of the record's greenlet.
     Start(usize),
-}
-
-/// How far a record's greenlet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Free,
-    /// Spawned, its delay not over.
-    Delayed,
-    /// In the ready queue for its first turn.
-    Unstarted,
-    Started,
-}
-
-/// One greenlet, or the root.
-#[repr(C)] // What each switch touches comes first, on neighbouring cache lines.
-pub(crate) struct Record {
-    next: Cell<Option<RecordRef>>,
-    worker: Cell<Option<&'static Worker<HubRef>>>,
-    yielder: Cell<Option<Yielder<HubRef>>>,
-    pub(crate) waiter: Waiter,
-    /// The timer of the wait, or of the delayed start.
-    timer: Cell<Option<TimerId>>,
-    pub(crate) task: Task,
-    index: usize,
-    id: Cell<u64>,
-    life: Cell<Life>,
-    job: Cell<Option<Rc<dyn Job>>>,
-    no_stack: Cell<Option<io::Error>>,
-    stack_size: Cell<usize>,
-    name: RefCell<Option<Name>>,
-}
-
-impl Record {
-    fn new(index: usize, inbox: &Arc<Inbox>) -> RecordRef {
-        coroutine::leak(Record {
-            next: Cell::new(None),
-            worker: Cell::new(None),
-            yielder: Cell::new(None),
-            waiter: Waiter::of_record(inbox, index),
-            task: Task::default(),
-            index,
-            id: Cell::new(0),
-            life: Cell::new(Life::Free),
-            job: Cell::new(None),
-            no_stack: Cell::new(None),
-            stack_size: Cell::new(0),
-            name: RefCell::new(None),
-            timer: Cell::new(None),
-        })
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id.get()
-    }
-
-    pub(crate) fn name(&self) -> Option<Name> {
-        self.name.borrow().clone()
-    }
 }
 
 /// How to leave the running greenlet's stack.
@@ -194,9 +141,6 @@ thread_lazy! {
     static AT_THREAD_END: AtThreadEnd = AtThreadEnd;
 }
 
-/// The `deadlock_after` setting in nanoseconds; 0 is off.
-static DEADLOCK_AFTER: AtomicU64 = AtomicU64::new(0);
-
 /// Greenlet ids are unique in the process, so that no report is ambiguous.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -204,14 +148,6 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub(crate) fn next_id() -> u64 {
     // Relaxed: only uniqueness matters.
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
-}
-
-pub(crate) fn set_deadlock_after(limit: Option<Duration>) {
-    let nanos = limit.map_or(0, |d| {
-        u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1)
-    });
-    // Relaxed: a setting, it orders nothing.
-    DEADLOCK_AFTER.store(nanos, Ordering::Relaxed);
 }
 
 impl Hub {
@@ -534,98 +470,6 @@ impl Hub {
         }
     }
 
-    /// Nothing is ready: end the turn, and if that changes nothing, sleep.
-    #[cold]
-    #[inline(never)]
-    fn idle(&'static self) {
-        self.turn();
-        if self.head.get().is_some() {
-            return;
-        }
-        let next = self.timers.borrow().next_deadline();
-        if self.clock.is_virtual() {
-            match next {
-                Some(deadline) => self.clock.jump(deadline),
-                None => self.end_roots_wait(),
-            }
-            return;
-        }
-        if next.is_some() || !self.timers.borrow().is_empty() {
-            return self.inbox.sleep(next);
-        }
-        // Ask for the number of threads first: a thread that has ended since
-        // cannot wake anybody, and its last wake is in the inbox.
-        if alone_in_process() && self.inbox.is_empty() {
-            return self.end_roots_wait();
-        }
-        let patience = DEADLOCK_AFTER.load(Ordering::Relaxed);
-        if patience == 0 || self.reported.get() {
-            return self.inbox.sleep(None);
-        }
-        let until = Instant::now().checked_add(Duration::from_nanos(patience));
-        self.inbox.sleep(until);
-        if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
-            self.reported.set(true);
-            eprintln!(
-                "greenlet: nothing has happened for {:?}; blocked:\n{}",
-                Duration::from_nanos(patience),
-                self.dump()
-            );
-        }
-    }
-
-    /// A certain deadlock: the root's wait ends, and raises the report.
-    fn end_roots_wait(&self) {
-        let report = format!(
-            "deadlock: nothing is ready and nothing can wake\n{}",
-            self.dump()
-        );
-        self.deadlock.set(Some(report));
-        if self.root.waiter.word.expire() {
-            self.make_ready(self.root);
-        } else {
-            self.deadlock.set(None);
-        }
-    }
-
-    /// The deadlock report for the root's wait that has just ended, if that is why.
-    pub(crate) fn take_deadlock(&self) -> Option<String> {
-        self.deadlock.take()
-    }
-
-    /// One line for the root and each greenlet that is alive.
-    pub(crate) fn dump(&self) -> String {
-        let mut text = String::new();
-        let now = self.clock.now();
-        for record in self.records.borrow().iter() {
-            let name = record.name.borrow();
-            let (id, name) = match (self.is_root(record), &*name) {
-                (true, _) => ("-".to_owned(), "root"),
-                (false, Some(name)) => (record.id.get().to_string(), &**name),
-                (false, None) => (record.id.get().to_string(), "greenlet"),
-            };
-            let _ = match (record.life.get(), record.task.site()) {
-                (Life::Free, _) => continue,
-                (Life::Delayed, _) => writeln!(text, "  #{id} '{name}': not started, delayed"),
-                (Life::Unstarted, _) => writeln!(text, "  #{id} '{name}': not started, ready"),
-                (Life::Started, None) => writeln!(text, "  #{id} '{name}': running"),
-                (Life::Started, Some((site, since))) => writeln!(
-                    text,
-                    "  #{id} '{name}': waits in {} at {} for {:?}{}",
-                    site.operation,
-                    site.place,
-                    now.saturating_duration_since(since),
-                    if record.task.is_killed() {
-                        ", killed"
-                    } else {
-                        ""
-                    },
-                ),
-            };
-        }
-        text
-    }
-
     // ---- greenlets ----
 
     /// A new greenlet; `Err` gives the job back if the hub is ending.
@@ -877,17 +721,4 @@ impl Hub {
             debug_assert!(frame.state != FrameState::Armed || frame.timer.is_none());
         });
     }
-}
-
-/// Whether the process certainly has no other thread. Linux counts them in the
-/// link count of the task directory; elsewhere nobody knows.
-fn alone_in_process() -> bool {
-    #[cfg(all(target_os = "linux", not(greenlet_loom)))]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // The directory's own two links, and one for each thread.
-        std::fs::metadata("/proc/self/task").is_ok_and(|task| task.nlink() == 3)
-    }
-    #[cfg(not(all(target_os = "linux", not(greenlet_loom))))]
-    false
 }

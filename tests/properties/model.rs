@@ -78,7 +78,11 @@ pub struct Task {
 impl Task {
     /// Those that nothing hides: inside the innermost shield.
     fn visible(&self) -> impl Iterator<Item = &Frame> {
-        let open = self.frames.iter().rposition(|f| f.shield).map_or(0, |i| i + 1);
+        let open = self
+            .frames
+            .iter()
+            .rposition(|f| f.shield)
+            .map_or(0, |i| i + 1);
         self.frames[open..].iter()
     }
 
@@ -161,7 +165,12 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(seeded: bool, tasks: usize, queue: QueueModel, semaphores: Vec<SemaphoreModel>) -> Model {
+    pub fn new(
+        seeded: bool,
+        tasks: usize,
+        queue: QueueModel,
+        semaphores: Vec<SemaphoreModel>,
+    ) -> Model {
         Model {
             now: 0,
             seeded,
@@ -196,9 +205,14 @@ impl Model {
         if waiting.woken.is_some() {
             return waiting.woken;
         }
-        let frames = task.visible().filter(|f| waiting.interruptible && f.state == FrameState::Armed);
+        let frames = task
+            .visible()
+            .filter(|f| waiting.interruptible && f.state == FrameState::Armed);
         let timers = frames.map(|f| (f.deadline, f.seq)).chain(waiting.own);
-        timers.min().filter(|&(t, _)| t <= self.now).map(|(t, seq)| (t, 0, seq))
+        timers
+            .min()
+            .filter(|&(t, _)| t <= self.now)
+            .map(|(t, seq)| (t, 0, seq))
     }
 
     /// Spawned: ready at once, or after a delay.
@@ -207,21 +221,36 @@ impl Model {
         let woken = (delay == 0).then_some((self.now, 1, seq));
         let own = (delay > 0).then_some((self.now + delay, seq));
         let grant = Some(Grant::Yes);
-        self.tasks[t].waiting = Some(Waiting { own, interruptible: false, woken, grant });
+        self.tasks[t].waiting = Some(Waiting {
+            own,
+            interruptible: false,
+            woken,
+            grant,
+        });
     }
 
     /// Begins a wait.
     pub fn begin(&mut self, t: usize, limit: Option<Ms>) {
         let seq = self.next_seq();
         let own = limit.map(|d| (self.now + d, seq));
-        self.tasks[t].waiting = Some(Waiting { own, interruptible: true, woken: None, grant: None });
+        self.tasks[t].waiting = Some(Waiting {
+            own,
+            interruptible: true,
+            woken: None,
+            grant: None,
+        });
     }
 
     /// To the end of the ready queue.
     pub fn begin_yield(&mut self, t: usize) {
         let woken = Some((self.now, 1, self.next_seq()));
         let grant = Some(Grant::Yes);
-        self.tasks[t].waiting = Some(Waiting { own: None, interruptible: false, woken, grant });
+        self.tasks[t].waiting = Some(Waiting {
+            own: None,
+            interruptible: false,
+            woken,
+            grant,
+        });
     }
 
     fn wake(&mut self, t: usize, grant: Option<Grant>) {
@@ -249,7 +278,10 @@ impl Model {
             .collect();
         for (o, other) in others {
             if other.0 < self.now {
-                self.error(format!("#{o} is awake since {} ms and has not run", other.0));
+                self.error(format!(
+                    "#{o} is awake since {} ms and has not run",
+                    other.0
+                ));
             } else if !self.seeded && key.is_some_and(|key| other < key) {
                 self.error(format!("#{t} {key:?} runs before #{o} {other:?}"));
             }
@@ -292,7 +324,10 @@ impl Model {
         }
         task.killed = true;
         let delayed = !task.started;
-        let interruptible = task.waiting.as_ref().is_some_and(|w| w.interruptible || delayed);
+        let interruptible = task
+            .waiting
+            .as_ref()
+            .is_some_and(|w| w.interruptible || delayed);
         if interruptible && !task.shielded() && self.key(t).is_none() {
             self.wake(t, None);
         }
@@ -311,14 +346,24 @@ impl Model {
         let seq = self.next_seq();
         let deadline = limit.map_or(Ms::MAX, |d| self.now + d);
         let (state, shield) = (FrameState::Armed, limit.is_none());
-        let frame = Frame { id: seq, shield, state, deadline, seq, raised_before: false };
+        let frame = Frame {
+            id: seq,
+            shield,
+            state,
+            deadline,
+            seq,
+            raised_before: false,
+        };
         self.tasks[t].frames.push(frame);
         seq
     }
 
     pub fn frame(&mut self, t: usize, id: u64) -> &mut Frame {
         let frames = &mut self.tasks[t].frames;
-        frames.iter_mut().find(|f| f.id == id).expect("the frame is open")
+        frames
+            .iter_mut()
+            .find(|f| f.id == id)
+            .expect("the frame is open")
     }
 
     pub fn reset(&mut self, t: usize, id: u64, limit: Option<Ms>) {
@@ -334,8 +379,12 @@ impl Model {
 
     /// Out of every line; behind it, there may now be enough for the next.
     fn leave(&mut self, t: usize) {
-        self.events.iter_mut().for_each(|e| e.waiters.retain(|&w| w != t));
-        self.results.iter_mut().for_each(|r| r.waiters.retain(|&w| w != t));
+        self.events
+            .iter_mut()
+            .for_each(|e| e.waiters.retain(|&w| w != t));
+        self.results
+            .iter_mut()
+            .for_each(|r| r.waiters.retain(|&w| w != t));
         self.joiners.iter_mut().for_each(|j| j.retain(|&w| w != t));
         let q = &mut self.queue;
         q.getters.retain(|&w| w != t);
@@ -432,7 +481,9 @@ impl Model {
         if let Some(at) = self.queue.next() {
             let (_, id) = self.queue.items.remove(at);
             while !self.queue.shut_down && self.queue.has_room() {
-                let Some(item) = self.take_putter() else { break };
+                let Some(item) = self.take_putter() else {
+                    break;
+                };
                 self.queue.items.push(item);
                 self.queue.unfinished += 1;
             }

@@ -1,0 +1,133 @@
+//! When nothing is ready: sleep, jump, or report that nothing can ever happen.
+//!
+//! # The deadlock rule
+//!
+//! The root's wait is ended with a report only where it is certain that nobody can
+//! wake anything: no greenlet is ready, no timer is armed, and the process has no
+//! other thread (Linux tells; elsewhere nobody knows) or the hub simulates. With
+//! other threads alive, `deadlock_after` may print the same list and wait on.
+
+use super::Hub;
+use super::record::Life;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The `deadlock_after` setting in nanoseconds; 0 is off.
+static DEADLOCK_AFTER: AtomicU64 = AtomicU64::new(0);
+
+/// See [`deadlock_after`](crate::deadlock_after).
+pub(crate) fn set_deadlock_after(limit: Option<Duration>) {
+    let nanos = limit.map_or(0, |d| {
+        u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1)
+    });
+    // Relaxed: a setting, it orders nothing.
+    DEADLOCK_AFTER.store(nanos, Ordering::Relaxed);
+}
+
+impl Hub {
+    /// Nothing is ready: end the turn, and if that changes nothing, sleep.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn idle(&'static self) {
+        self.turn();
+        if self.head.get().is_some() {
+            return;
+        }
+        let next = self.timers.borrow().next_deadline();
+        if self.clock.is_virtual() {
+            match next {
+                Some(deadline) => self.clock.jump(deadline),
+                None => self.end_roots_wait(),
+            }
+            return;
+        }
+        if next.is_some() || !self.timers.borrow().is_empty() {
+            return self.inbox.sleep(next);
+        }
+        // Ask for the number of threads first: a thread that has ended since
+        // cannot wake anybody, and its last wake is in the inbox.
+        if alone_in_process() && self.inbox.is_empty() {
+            return self.end_roots_wait();
+        }
+        let patience = DEADLOCK_AFTER.load(Ordering::Relaxed);
+        if patience == 0 || self.reported.get() {
+            return self.inbox.sleep(None);
+        }
+        let until = Instant::now().checked_add(Duration::from_nanos(patience));
+        self.inbox.sleep(until);
+        if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
+            self.reported.set(true);
+            eprintln!(
+                "greenlet: nothing has happened for {:?}; blocked:\n{}",
+                Duration::from_nanos(patience),
+                self.dump()
+            );
+        }
+    }
+
+    /// A certain deadlock: the root's wait ends, and raises the report.
+    fn end_roots_wait(&self) {
+        let report = format!(
+            "deadlock: nothing is ready and nothing can wake\n{}",
+            self.dump()
+        );
+        self.deadlock.set(Some(report));
+        if self.root.waiter.word.expire() {
+            self.make_ready(self.root);
+        } else {
+            self.deadlock.set(None);
+        }
+    }
+
+    /// The deadlock report for the root's wait that has just ended, if that is why.
+    pub(crate) fn take_deadlock(&self) -> Option<String> {
+        self.deadlock.take()
+    }
+
+    /// One line for the root and each greenlet that is alive.
+    pub(crate) fn dump(&self) -> String {
+        let mut text = String::new();
+        let now = self.clock.now();
+        for record in self.records.borrow().iter() {
+            let name = record.name.borrow();
+            let (id, name) = match (self.is_root(record), &*name) {
+                (true, _) => ("-".to_owned(), "root"),
+                (false, Some(name)) => (record.id.get().to_string(), &**name),
+                (false, None) => (record.id.get().to_string(), "greenlet"),
+            };
+            let _ = match (record.life.get(), record.task.site()) {
+                (Life::Free, _) => continue,
+                (Life::Delayed, _) => writeln!(text, "  #{id} '{name}': not started, delayed"),
+                (Life::Unstarted, _) => writeln!(text, "  #{id} '{name}': not started, ready"),
+                (Life::Started, None) => writeln!(text, "  #{id} '{name}': running"),
+                (Life::Started, Some((site, since))) => writeln!(
+                    text,
+                    "  #{id} '{name}': waits in {} at {} for {:?}{}",
+                    site.operation,
+                    site.place,
+                    now.saturating_duration_since(since),
+                    if record.task.is_killed() {
+                        ", killed"
+                    } else {
+                        ""
+                    },
+                ),
+            };
+        }
+        text
+    }
+}
+
+/// Whether the process certainly has no other thread. Linux counts them in the
+/// link count of the task directory; elsewhere nobody knows.
+fn alone_in_process() -> bool {
+    #[cfg(all(target_os = "linux", not(greenlet_loom)))]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // The directory's own two links, and one for each thread.
+        std::fs::metadata("/proc/self/task").is_ok_and(|task| task.nlink() == 3)
+    }
+    #[cfg(not(all(target_os = "linux", not(greenlet_loom))))]
+    false
+}

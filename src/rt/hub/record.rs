@@ -1,0 +1,69 @@
+//! The record of one greenlet, or of the root.
+
+use super::{HubRef, RecordRef};
+use crate::rt::coroutine::{self, Job, Worker, Yielder};
+use crate::rt::inbox::{Inbox, Waiter};
+use crate::rt::sync::Arc;
+use crate::rt::task::{Name, Task};
+use crate::rt::timers::TimerId;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+/// How far a record's greenlet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Free,
+    /// Spawned, its delay not over.
+    Delayed,
+    /// In the ready queue for its first turn.
+    Unstarted,
+    Started,
+}
+
+/// One greenlet, or the root.
+#[repr(C)] // What each switch touches comes first, on neighbouring cache lines.
+pub(crate) struct Record {
+    pub(super) next: Cell<Option<RecordRef>>,
+    pub(super) worker: Cell<Option<&'static Worker<HubRef>>>,
+    pub(super) yielder: Cell<Option<Yielder<HubRef>>>,
+    pub(crate) waiter: Waiter,
+    /// The timer of the wait, or of the delayed start.
+    pub(super) timer: Cell<Option<TimerId>>,
+    pub(crate) task: Task,
+    pub(super) index: usize,
+    pub(super) id: Cell<u64>,
+    pub(super) life: Cell<Life>,
+    pub(super) job: Cell<Option<Rc<dyn Job>>>,
+    pub(super) no_stack: Cell<Option<io::Error>>,
+    pub(super) stack_size: Cell<usize>,
+    pub(super) name: RefCell<Option<Name>>,
+}
+
+impl Record {
+    pub(super) fn new(index: usize, inbox: &Arc<Inbox>) -> RecordRef {
+        coroutine::leak(Record {
+            next: Cell::new(None),
+            worker: Cell::new(None),
+            yielder: Cell::new(None),
+            waiter: Waiter::of_record(inbox, index),
+            task: Task::default(),
+            index,
+            id: Cell::new(0),
+            life: Cell::new(Life::Free),
+            job: Cell::new(None),
+            no_stack: Cell::new(None),
+            stack_size: Cell::new(0),
+            name: RefCell::new(None),
+            timer: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.get()
+    }
+
+    pub(crate) fn name(&self) -> Option<Name> {
+        self.name.borrow().clone()
+    }
+}

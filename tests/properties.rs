@@ -1,0 +1,229 @@
+//! Property tests: random programs of 2 to 16 greenlets, with kills and timeouts among their
+//! operations, run on the virtual clock beside naive models that say what every operation must
+//! return, when, and (without a seed) in which order all run.
+
+#[path = "properties/model.rs"]
+mod model;
+#[path = "properties/world.rs"]
+mod world;
+
+use model::{Kind, Ms};
+use proptest::prelude::*;
+use proptest::strategy::Union;
+use proptest::test_runner::FileFailurePersistence;
+use world::{Lim, Op, Plan, play};
+
+type Ops = BoxedStrategy<Op>;
+
+/// So many cases, unless `PROPTEST_CASES` says otherwise.
+fn cases(cases: u32) -> ProptestConfig {
+    let file = FileFailurePersistence::Direct("tests/properties.proptest-regressions");
+    let default = ProptestConfig::default();
+    let asked = std::env::var("PROPTEST_CASES").is_ok();
+    ProptestConfig {
+        cases: if asked { default.cases } else { cases },
+        failure_persistence: Some(Box::new(file)),
+        max_shrink_iters: 5_000,
+        ..default
+    }
+}
+
+/// Few different times, so that many things happen at once.
+fn time() -> impl Strategy<Value = Ms> + Clone {
+    1..=5u64
+}
+
+fn maybe() -> impl Strategy<Value = Option<Ms>> {
+    prop_oneof![2 => time().prop_map(Some), 1 => Just(None)]
+}
+
+fn limit() -> impl Strategy<Value = Lim> {
+    prop_oneof![
+        1 => Just(Lim::Nowait),
+        3 => time().prop_map(Lim::For),
+        2 => Just(Lim::Ever),
+    ]
+}
+
+fn weighted(arms: impl IntoIterator<Item = (u32, Ops)>) -> Ops {
+    Union::new_weighted(arms.into_iter().collect()).boxed()
+}
+
+fn events() -> Ops {
+    weighted([
+        (
+            6,
+            (0..2usize, maybe())
+                .prop_map(|(e, l)| Op::EventWait(e, l))
+                .boxed(),
+        ),
+        (1, (0..2usize).prop_map(Op::EventSet).boxed()),
+        (2, (0..2usize).prop_map(Op::EventClear).boxed()),
+        (2, (0..2usize).prop_map(Op::EventPulse).boxed()),
+    ])
+}
+
+fn results() -> Ops {
+    weighted([
+        (
+            6,
+            (0..2usize, maybe())
+                .prop_map(|(r, l)| Op::ResultWait(r, l))
+                .boxed(),
+        ),
+        (1, (0..2usize).prop_map(Op::ResultGet).boxed()),
+        (
+            1,
+            (0..2usize, any::<bool>())
+                .prop_map(|(r, ok)| Op::ResultSet(r, ok))
+                .boxed(),
+        ),
+    ])
+}
+
+fn queues() -> Ops {
+    weighted([
+        (
+            30,
+            (0..3u8, limit()).prop_map(|(p, l)| Op::Put(p, l)).boxed(),
+        ),
+        (30, limit().prop_map(Op::Get).boxed()),
+        (3, Just(Op::Peek).boxed()),
+        (12, Just(Op::TaskDone).boxed()),
+        (6, maybe().prop_map(Op::Join).boxed()),
+        (1, Just(Op::Shutdown).boxed()),
+        (1, Just(Op::ShutdownNow).boxed()),
+    ])
+}
+
+fn semaphores() -> Ops {
+    let acquire = (
+        0..2usize,
+        prop_oneof![2 => Just(1usize), 2 => 0..=4usize],
+        limit(),
+        prop::bool::weighted(0.2),
+    );
+    weighted([
+        (
+            6,
+            acquire
+                .prop_map(|(s, n, l, owned)| Op::Acquire(s, n, l, owned))
+                .boxed(),
+        ),
+        (1, (0..2usize).prop_map(Op::Release).boxed()),
+        (4, Just(Op::Return).boxed()),
+        (1, Just(Op::Forget).boxed()),
+    ])
+}
+
+/// Every program has these, so that time goes by and somebody is killed.
+fn with_common(own: Ops) -> Ops {
+    weighted([
+        (20, own),
+        (4, (0..=4u64).prop_map(Op::Sleep).boxed()),
+        (1, (0..16usize).prop_map(Op::Kill).boxed()),
+        (
+            1,
+            (0..16usize, time())
+                .prop_map(|(t, d)| Op::WaitFor(t, d))
+                .boxed(),
+        ),
+        (1, time().prop_map(Op::Reset).boxed()),
+        (1, Just(Op::Cancel).boxed()),
+    ])
+}
+
+/// Operations inside scopes, shields and `catch_unwind`, two deep.
+fn nested(own: Ops) -> Ops {
+    (0..2).fold(with_common(own), |inner, _| {
+        let body = prop::collection::vec(inner.clone(), 1..4);
+        weighted([
+            (12, inner),
+            (
+                2,
+                (time(), body.clone())
+                    .prop_map(|(d, body)| Op::Timeout(d, body))
+                    .boxed(),
+            ),
+            (1, body.clone().prop_map(Op::Shield).boxed()),
+            (1, body.prop_map(Op::Swallow).boxed()),
+        ])
+    })
+}
+
+/// The kinds of queues: FIFO without room too.
+fn kinds() -> impl Strategy<Value = (Kind, Option<usize>)> {
+    let room = || prop_oneof![1 => Just(None), 3 => (1..=4usize).prop_map(Some)];
+    prop_oneof![
+        3 => room().prop_map(|room| (Kind::Fifo, room)),
+        2 => Just((Kind::Fifo, Some(0))),
+        1 => room().prop_map(|room| (Kind::Lifo, room)),
+        2 => room().prop_map(|room| (Kind::Priority, room)),
+    ]
+}
+
+fn plans(own: Ops) -> impl Strategy<Value = Plan> {
+    let start = prop_oneof![3 => Just(0), 1 => time()];
+    let script = (start, prop::collection::vec(nested(own), 1..8));
+    let scripts = prop::collection::vec(script, 2..=16);
+    let seed = prop::option::of(any::<u64>());
+    let permits = (0..=3usize, 1..=3usize);
+    (seed, kinds(), permits, scripts, any::<bool>()).prop_map(
+        |(seed, (kind, capacity), (plain, bounded), scripts, kill_first)| Plan {
+            seed,
+            kind,
+            capacity,
+            permits: [plain, bounded],
+            scripts,
+            kill_first,
+        },
+    )
+}
+
+fn check(plan: &Plan) -> Result<(), TestCaseError> {
+    let errors = play(plan);
+    let first: Vec<_> = errors.iter().take(3).map(String::as_str).collect();
+    prop_assert!(
+        errors.is_empty(),
+        "{} differences:\n{}",
+        errors.len(),
+        first.join("\n")
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn event(plan in plans(events())) {
+        check(&plan)?;
+    }
+
+    #[test]
+    fn async_result(plan in plans(results())) {
+        check(&plan)?;
+    }
+
+    #[test]
+    fn queue(plan in plans(queues())) {
+        check(&plan)?;
+    }
+
+    #[test]
+    fn semaphore(plan in plans(semaphores())) {
+        check(&plan)?;
+    }
+
+    /// Sleeps, timeout scopes, shields, kills and the waits for an end alone.
+    #[test]
+    fn timers(plan in plans(time().prop_map(Op::Sleep).boxed())) {
+        check(&plan)?;
+    }
+
+    /// All of it at once.
+    #[test]
+    fn everything(plan in plans(weighted([(1, events()), (1, results()), (2, queues()), (2, semaphores())]))) {
+        check(&plan)?;
+    }
+}
