@@ -1227,6 +1227,53 @@ fn long_computation_before_arming_expires_nothing() {
     assert_eq!(all([g]), [(true, true)]);
 }
 
+// T test__api_timeout::Test.test_sleep_calls_update_now, the other way round: the thread is busy while first the sleep and
+// then the scope become due, and one look at the timers finds both. The sleep was over first (DESIGN 4.4: "one that is
+// already ready takes its wake first").
+#[test]
+fn sleep_that_was_over_before_the_scope_expired_is_no_timeout() {
+    let slept = spawn(|| timeout(ms(20), || sleep(ms(5))));
+    let busy = spawn(|| {
+        sleep(ms(1));
+        std::thread::sleep(ms(60));
+    });
+    assert_eq!(all([slept]), [Ok(())]);
+    all([busy]);
+}
+
+// ours (gevent's scenario 82): what was given before the limit is taken, however late the waiter runs
+#[test]
+fn success_wins_a_tie() {
+    const LIMIT: Duration = Duration::from_millis(200);
+    let (e, q, sem) = (
+        leak(Event::new()),
+        leak(Queue::unbounded()),
+        leak(Semaphore::new(0)),
+    );
+    let waiters = [
+        spawn(|| e.wait_timeout(LIMIT)),
+        spawn(|| q.get_timeout(LIMIT).is_ok()),
+        spawn(|| {
+            sem.acquire_timeout(LIMIT)
+                .map(|permit| permit.forget())
+                .is_some()
+        }),
+        spawn(|| timeout(LIMIT, || e.wait()).is_ok()),
+        spawn(|| timeout(LIMIT, || q.get().is_ok()) == Ok(true)),
+        spawn(|| timeout(LIMIT, || sem.acquire().forget()).is_ok()),
+    ];
+    let busy = spawn(|| {
+        sleep(ms(1));
+        e.set();
+        (0..2).for_each(|i| q.put(i).expect("open"));
+        (0..2).for_each(|_| sem.release());
+        std::thread::sleep(LIMIT + ms(50));
+    });
+    assert_eq!(all(waiters), [true; 6]);
+    all([busy]);
+    assert_eq!((q.len(), sem.available()), (0, 0));
+}
+
 // T test__api_timeout::Test.test_api (custom errors: `map_err`)
 #[test]
 fn timeout_that_did_not_fire_leaves_nothing_behind() {
@@ -1331,9 +1378,9 @@ fn repeated_timeouts_do_not_grow_memory() {
     sim(|| {
         rounds(1_000);
         let before = resident();
-        rounds(20_000);
-        // One word lost in each round is 39 pages.
-        assert!(resident() < before + 30, "{before} -> {} pages", resident());
+        rounds(50_000);
+        // One word lost in each round is 98 pages; the kernel counts them in batches of 32.
+        assert!(resident() < before + 80, "{before} -> {} pages", resident());
     });
 }
 

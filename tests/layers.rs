@@ -27,6 +27,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "rt/hub/record",
+        &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
+    ),
+    ("rt/hub/idle", &["rt/hub"]),
+    (
         "rt/park",
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
     ),

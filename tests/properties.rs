@@ -7,10 +7,14 @@ mod model;
 #[path = "properties/world.rs"]
 mod world;
 
+use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
+use greenlet::testing::Simulation;
 use model::{Kind, Ms};
 use proptest::prelude::*;
 use proptest::strategy::Union;
 use proptest::test_runner::FileFailurePersistence;
+use std::cell::RefCell;
+use std::time::Duration;
 use world::{Lim, Op, Plan, play};
 
 type Ops = BoxedStrategy<Op>;
@@ -192,8 +196,63 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Waits of zero, each of its kind; `setter`, if one of them, sets the event and then the result
+/// instead. Returns who began (`true`) and ended what, in order, and who was given something.
+fn zero_waits(kinds: &[u8], setter: usize) -> (Vec<(bool, usize)>, Vec<bool>) {
+    const ZERO: Duration = Duration::ZERO;
+    let (event, result) = (Event::new(), AsyncResult::<u8>::new());
+    let (empty, full, none) = (Queue::<u8>::unbounded(), Queue::bounded(1), Semaphore::new(0));
+    full.put_nowait(0).expect("there is room for one");
+    let (trace, given) = (RefCell::default(), RefCell::new(vec![false; kinds.len()]));
+    Simulation::new().run(|| {
+        let start = greenlet::now();
+        greenlet::scope(|s| {
+            for (i, kind) in kinds.iter().enumerate() {
+                let (event, result, empty, full, none) = (&event, &result, &empty, &full, &none);
+                let (trace, given): (&RefCell<Vec<_>>, _) = (&trace, &given);
+                s.spawn(move || {
+                    trace.borrow_mut().push((true, i));
+                    given.borrow_mut()[i] = match kind {
+                        _ if i == setter => {
+                            event.set();
+                            result.set(1).is_ok()
+                        }
+                        0 => event.wait_timeout(ZERO),
+                        1 => greenlet::timeout(ZERO, || event.wait()).is_ok(),
+                        2 => result.wait_timeout(ZERO).is_some(),
+                        3 => empty.get_timeout(ZERO).is_ok(),
+                        4 => full.put_timeout(1, ZERO).is_ok(),
+                        _ => none.acquire_timeout(ZERO).is_some(),
+                    };
+                    trace.borrow_mut().push((false, i));
+                });
+            }
+        });
+        assert_eq!(greenlet::now(), start);
+    });
+    (trace.into_inner(), given.into_inner())
+}
+
+/// A greenlet that says `task_done` before it has got its item is not counted twice: this
+/// `shutdown_now` panicked, lost the item, and left the joiner waiting.
+#[test]
+fn shutdown_now_after_an_early_task_done() {
+    let plan = Plan {
+        seed: None,
+        kind: Kind::Fifo,
+        capacity: None,
+        permits: [0, 1],
+        scripts: vec![
+            (0, vec![Op::Put(0, Lim::Ever), Op::Put(0, Lim::Ever), Op::TaskDone, Op::Join(None)]),
+            (0, vec![Op::ShutdownNow]),
+        ],
+        kill_first: true,
+    };
+    assert_eq!(play(&plan), Vec::<String>::new());
+}
+
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(700))]
 
     #[test]
     fn event(plan in plans(events())) {
@@ -225,5 +284,30 @@ proptest! {
     #[test]
     fn everything(plan in plans(weighted([(1, events()), (1, results()), (2, queues()), (2, semaphores())]))) {
         check(&plan)?;
+    }
+
+    /// A wait of zero makes one trip through the loop: all that are ready run before it is over,
+    /// and a set by one of them wins.
+    #[test]
+    fn zero(kinds in prop::collection::vec(0..6u8, 1..=16), setter in 0..32usize) {
+        let (trace, given) = zero_waits(&kinds, setter);
+        let all = || kinds.iter().copied().enumerate();
+        let wakes = |kind| matches!(kind, 0..=2) && setter < kinds.len();
+        let expected: Vec<bool> = all().map(|(i, kind)| i == setter || wakes(kind)).collect();
+        prop_assert_eq!(given, expected);
+        let mut expected = Vec::new();
+        for (i, kind) in all() {
+            expected.push((true, i));
+            if i == setter || i > setter && wakes(kind) {
+                expected.push((false, i)); // without a switch
+            }
+        }
+        // Then the event's waiters, the result's, and those whose time is over.
+        let waited = || all().filter(|&(i, kind)| i < setter.min(kinds.len()) || i != setter && !wakes(kind));
+        let of = |test: &dyn Fn(u8) -> bool| waited().filter(|&(_, k)| test(k)).map(|(i, _)| (false, i)).collect::<Vec<_>>();
+        expected.extend(of(&|k| wakes(k) && k < 2));
+        expected.extend(of(&|k| wakes(k) && k == 2));
+        expected.extend(of(&|k| !wakes(k)));
+        prop_assert_eq!(trace, expected);
     }
 }

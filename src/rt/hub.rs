@@ -651,7 +651,7 @@ impl Hub {
     /// Refuses new greenlets, here and from elsewhere.
     pub(crate) fn begin_close(&'static self) {
         self.closing.set(true);
-        for mail in self.inbox.close() {
+        for mail in self.inbox.refuse_mail() {
             if let Mail::Spawn(spawn) = mail {
                 spawn.refuse();
             }
@@ -679,6 +679,7 @@ impl Hub {
     /// Ends the hub: at the end of `run`, or of its thread.
     pub(crate) fn close(&'static self) {
         self.begin_close();
+        self.inbox.close();
         HUB.with(|h| h.set(None));
         if self.live.get() > 0 {
             return self.abandon();

@@ -301,16 +301,20 @@ impl Inbox {
         lock(&self.mailbox).closed
     }
 
-    /// Refuses all that comes from now on; returns the mail that nobody read.
-    pub(crate) fn close(&self) -> Vec<Mail> {
-        let mail = {
-            let mut mailbox = lock(&self.mailbox);
-            mailbox.closed = true;
-            std::mem::take(&mut mailbox.mail)
-        };
+    /// Refuses mail from now on; returns what nobody has read. Wakes still come:
+    /// greenlets that are ending wait, and one whose wake is under way can be
+    /// ended by nothing else.
+    pub(crate) fn refuse_mail(&self) -> Vec<Mail> {
+        let mut mailbox = lock(&self.mailbox);
+        mailbox.closed = true;
+        std::mem::take(&mut mailbox.mail)
+    }
+
+    /// Refuses wakes too: nobody is left who could be woken. Once, after
+    /// [`refuse_mail`](Inbox::refuse_mail).
+    pub(crate) fn close(&self) {
         // AcqRel: as in push and drain; what is still in the list is dropped.
         self.word.swap(CLOSED, Ordering::AcqRel);
-        mail
     }
 }
 

@@ -56,11 +56,17 @@ impl Wakes {
         }
     }
 
+    /// True if nothing was added.
     #[inline]
-    pub(crate) fn deliver(&mut self) {
-        if let Some(first) = self.first.take() {
-            first.wake();
-            self.rest.drain(..).for_each(|address| address.wake());
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Delivers all. Without the lock that they were collected under.
+    #[cold]
+    pub(crate) fn deliver(self) {
+        for address in self.first.into_iter().chain(self.rest) {
+            address.wake();
         }
     }
 }
@@ -163,18 +169,23 @@ impl Party {
 
     /// What is raised now, if anything is due. Never while panicking, since
     /// that would abort.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn due(&self) -> Option<Unwind> {
         let due = self.task().due()?;
         debug_assert!(!std::thread::panicking());
-        if due == Unwind::Kill && self.task().swallows_kills() {
-            eprintln!("greenlet: {} keeps swallowing its kill", self.describe());
-        }
+        self.report_swallowed(due);
         Some(due)
     }
 
+    #[cold]
+    fn report_swallowed(&self, due: Unwind) {
+        if due == Unwind::Kill && self.task().swallows_kills() {
+            eprintln!("greenlet: {} keeps swallowing its kill", self.describe());
+        }
+    }
+
     /// Why a wait that must suspend cannot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
         if std::thread::panicking() {
             // A thread without a hub has nobody to switch to: it just blocks.

@@ -237,7 +237,7 @@ pub(crate) struct Monitor<S, R = Raw> {
 pub(crate) struct Guard<'a, S: State, R: RawMutex> {
     word: &'a AtomicUsize,
     state: ManuallyDrop<LockGuard<'a, R, S>>,
-    wakes: Wakes,
+    wakes: ManuallyDrop<Wakes>,
 }
 
 impl<S: State, R: RawMutex> Guard<'_, S, R> {
@@ -262,7 +262,11 @@ impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
         }
         // SAFETY: dropped once, here, and not used after.
         unsafe { ManuallyDrop::drop(&mut self.state) };
-        self.wakes.deliver();
+        // Without wakes there is nothing to drop either.
+        if !self.wakes.is_empty() {
+            // SAFETY: taken once, here, and not used after.
+            unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver();
+        }
     }
 }
 
@@ -290,7 +294,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         let mut guard = Guard {
             word: &self.word,
             state: ManuallyDrop::new(state),
-            wakes: Wakes::new(),
+            wakes: ManuallyDrop::new(Wakes::new()),
         };
         if S::FAST {
             // Acquire: what the last mover of the word did is visible.

@@ -7,21 +7,21 @@
 //! is not later than now, or was killed, is *leaving*: it takes nothing any more. It stays in line
 //! until it has run or was passed over by a notifier.
 
-pub type Ms = u64;
+pub(crate) type Ms = u64;
 
 /// When somebody was woken, by a timer (0) or by another greenlet (1), and a sequence number: the
 /// order in which those who are awake run.
-pub type Key = (Ms, u8, u64);
+pub(crate) type Key = (Ms, u8, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwind {
+pub(crate) enum Unwind {
     Kill,
     Frame(u64),
 }
 
 /// What a notifier gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
+pub(crate) enum Grant {
     Yes,
     Item(u32),
     ShutDown,
@@ -29,7 +29,7 @@ pub enum Grant {
 
 /// How a wait has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Granted(Grant),
     Expired,
     Raised(Unwind),
@@ -38,21 +38,21 @@ pub enum Verdict {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameState {
+pub(crate) enum FrameState {
     Armed,
     Raised,
     Cancelled,
 }
 
 #[derive(Debug)]
-pub struct Frame {
-    pub id: u64,
-    pub shield: bool,
-    pub state: FrameState,
-    pub deadline: Ms,
-    pub seq: u64,
+pub(crate) struct Frame {
+    pub(crate) id: u64,
+    pub(crate) shield: bool,
+    pub(crate) state: FrameState,
+    pub(crate) deadline: Ms,
+    pub(crate) seq: u64,
     /// Raised before a later reset.
-    pub raised_before: bool,
+    pub(crate) raised_before: bool,
 }
 
 #[derive(Debug)]
@@ -65,13 +65,13 @@ struct Waiting {
 }
 
 #[derive(Debug, Default)]
-pub struct Task {
-    pub started: bool,
-    pub ended: bool,
-    pub killed: bool,
-    pub frames: Vec<Frame>,
+pub(crate) struct Task {
+    pub(crate) started: bool,
+    pub(crate) ended: bool,
+    pub(crate) killed: bool,
+    pub(crate) frames: Vec<Frame>,
     /// What is unwinding it now.
-    pub raising: Option<Unwind>,
+    pub(crate) raising: Option<Unwind>,
     waiting: Option<Waiting>,
 }
 
@@ -92,51 +92,51 @@ impl Task {
 }
 
 #[derive(Debug, Default)]
-pub struct EventModel {
-    pub set: bool,
-    pub waiters: Vec<usize>,
+pub(crate) struct EventModel {
+    pub(crate) set: bool,
+    pub(crate) waiters: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
-pub struct ResultModel {
-    pub result: Option<Result<u32, u32>>,
-    pub waiters: Vec<usize>,
+pub(crate) struct ResultModel {
+    pub(crate) result: Option<Result<u32, u32>>,
+    pub(crate) waiters: Vec<usize>,
 }
 
 #[derive(Debug)]
-pub struct SemaphoreModel {
-    pub permits: usize,
-    pub bound: usize,
-    pub waiters: Vec<(usize, usize)>,
+pub(crate) struct SemaphoreModel {
+    pub(crate) permits: usize,
+    pub(crate) bound: usize,
+    pub(crate) waiters: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Fifo,
     Lifo,
     Priority,
 }
 
 #[derive(Debug)]
-pub struct QueueModel {
-    pub kind: Kind,
-    pub capacity: Option<usize>,
+pub(crate) struct QueueModel {
+    pub(crate) kind: Kind,
+    pub(crate) capacity: Option<usize>,
     /// Priority and id, in order of arrival.
-    pub items: Vec<(u8, u32)>,
-    pub getters: Vec<usize>,
-    pub putters: Vec<(usize, (u8, u32))>,
-    pub joiners: Vec<usize>,
-    pub unfinished: usize,
-    pub shut_down: bool,
+    pub(crate) items: Vec<(u8, u32)>,
+    pub(crate) getters: Vec<usize>,
+    pub(crate) putters: Vec<(usize, (u8, u32))>,
+    pub(crate) joiners: Vec<usize>,
+    pub(crate) unfinished: usize,
+    pub(crate) shut_down: bool,
 }
 
 impl QueueModel {
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.capacity.is_none_or(|c| self.items.len() < c)
     }
 
     /// Which item comes out next.
-    pub fn next(&self) -> Option<usize> {
+    pub(crate) fn next(&self) -> Option<usize> {
         match self.kind {
             _ if self.items.is_empty() => None,
             Kind::Fifo => Some(0),
@@ -148,24 +148,24 @@ impl QueueModel {
 }
 
 #[derive(Debug)]
-pub struct Model {
-    pub now: Ms,
-    pub seeded: bool,
-    pub tasks: Vec<Task>,
+pub(crate) struct Model {
+    pub(crate) now: Ms,
+    pub(crate) seeded: bool,
+    pub(crate) tasks: Vec<Task>,
     /// How often somebody was resumed: an operation that need not wait leaves it alone.
-    pub resumes: u64,
-    pub errors: Vec<String>,
-    pub events: Vec<EventModel>,
-    pub results: Vec<ResultModel>,
-    pub queue: QueueModel,
-    pub semaphores: Vec<SemaphoreModel>,
+    pub(crate) resumes: u64,
+    pub(crate) errors: Vec<String>,
+    pub(crate) events: Vec<EventModel>,
+    pub(crate) results: Vec<ResultModel>,
+    pub(crate) queue: QueueModel,
+    pub(crate) semaphores: Vec<SemaphoreModel>,
     /// Those who wait for a task's end.
-    pub joiners: Vec<Vec<usize>>,
+    pub(crate) joiners: Vec<Vec<usize>>,
     seq: u64,
 }
 
 impl Model {
-    pub fn new(
+    pub(crate) fn new(
         seeded: bool,
         tasks: usize,
         queue: QueueModel,
@@ -186,7 +186,7 @@ impl Model {
         }
     }
 
-    pub fn error(&mut self, text: impl Into<String>) {
+    pub(crate) fn error(&mut self, text: impl Into<String>) {
         let text = format!("at {} ms: {}", self.now, text.into());
         self.errors.push(text);
     }
@@ -216,7 +216,7 @@ impl Model {
     }
 
     /// Spawned: ready at once, or after a delay.
-    pub fn spawn(&mut self, t: usize, delay: Ms) {
+    pub(crate) fn spawn(&mut self, t: usize, delay: Ms) {
         let seq = self.next_seq();
         let woken = (delay == 0).then_some((self.now, 1, seq));
         let own = (delay > 0).then_some((self.now + delay, seq));
@@ -230,7 +230,7 @@ impl Model {
     }
 
     /// Begins a wait.
-    pub fn begin(&mut self, t: usize, limit: Option<Ms>) {
+    pub(crate) fn begin(&mut self, t: usize, limit: Option<Ms>) {
         let seq = self.next_seq();
         let own = limit.map(|d| (self.now + d, seq));
         self.tasks[t].waiting = Some(Waiting {
@@ -242,7 +242,7 @@ impl Model {
     }
 
     /// To the end of the ready queue.
-    pub fn begin_yield(&mut self, t: usize) {
+    pub(crate) fn begin_yield(&mut self, t: usize) {
         let woken = Some((self.now, 1, self.next_seq()));
         let grant = Some(Grant::Yes);
         self.tasks[t].waiting = Some(Waiting {
@@ -269,7 +269,7 @@ impl Model {
     }
 
     /// It runs again: what was due?
-    pub fn resume(&mut self, t: usize) -> Verdict {
+    pub(crate) fn resume(&mut self, t: usize) -> Verdict {
         self.resumes += 1;
         let key = self.key(t);
         let others: Vec<_> = (0..self.tasks.len())
@@ -306,7 +306,7 @@ impl Model {
     }
 
     /// What a wait raises; it counts as raised.
-    pub fn due(&mut self, t: usize) -> Option<Unwind> {
+    pub(crate) fn due(&mut self, t: usize) -> Option<Unwind> {
         let task = &self.tasks[t];
         if task.killed && !task.shielded() {
             return Some(Unwind::Kill);
@@ -317,7 +317,7 @@ impl Model {
         Some(Unwind::Frame(id))
     }
 
-    pub fn kill(&mut self, t: usize) {
+    pub(crate) fn kill(&mut self, t: usize) {
         let task = &mut self.tasks[t];
         if task.ended {
             return;
@@ -333,7 +333,7 @@ impl Model {
         }
     }
 
-    pub fn end(&mut self, t: usize) {
+    pub(crate) fn end(&mut self, t: usize) {
         self.tasks[t].ended = true;
         for waiter in std::mem::take(&mut self.joiners[t]) {
             self.offer(waiter, Grant::Yes);
@@ -342,7 +342,7 @@ impl Model {
 
     // ---- frames ----
 
-    pub fn open(&mut self, t: usize, limit: Option<Ms>) -> u64 {
+    pub(crate) fn open(&mut self, t: usize, limit: Option<Ms>) -> u64 {
         let seq = self.next_seq();
         let deadline = limit.map_or(Ms::MAX, |d| self.now + d);
         let (state, shield) = (FrameState::Armed, limit.is_none());
@@ -358,7 +358,7 @@ impl Model {
         seq
     }
 
-    pub fn frame(&mut self, t: usize, id: u64) -> &mut Frame {
+    pub(crate) fn frame(&mut self, t: usize, id: u64) -> &mut Frame {
         let frames = &mut self.tasks[t].frames;
         frames
             .iter_mut()
@@ -366,7 +366,7 @@ impl Model {
             .expect("the frame is open")
     }
 
-    pub fn reset(&mut self, t: usize, id: u64, limit: Option<Ms>) {
+    pub(crate) fn reset(&mut self, t: usize, id: u64, limit: Option<Ms>) {
         let (seq, now) = (self.next_seq(), self.now);
         let frame = self.frame(t, id);
         frame.raised_before |= frame.state == FrameState::Raised;
@@ -399,7 +399,7 @@ impl Model {
         }
     }
 
-    pub fn set_event(&mut self, e: usize) {
+    pub(crate) fn set_event(&mut self, e: usize) {
         self.events[e].set = true;
         for waiter in std::mem::take(&mut self.events[e].waiters) {
             self.offer(waiter, Grant::Yes);
@@ -407,7 +407,7 @@ impl Model {
     }
 
     /// False: it was set already.
-    pub fn set_result(&mut self, r: usize, result: Result<u32, u32>) -> bool {
+    pub(crate) fn set_result(&mut self, r: usize, result: Result<u32, u32>) -> bool {
         if self.results[r].result.is_some() {
             return false;
         }
@@ -419,7 +419,7 @@ impl Model {
     }
 
     /// True if so many are taken at once.
-    pub fn take_permits(&mut self, s: usize, n: usize) -> bool {
+    pub(crate) fn take_permits(&mut self, s: usize, n: usize) -> bool {
         let semaphore = &mut self.semaphores[s];
         let fits = n == 0 || semaphore.waiters.is_empty() && n <= semaphore.permits;
         if fits {
@@ -429,7 +429,7 @@ impl Model {
     }
 
     /// False, and nothing changes, over the bound.
-    pub fn release(&mut self, s: usize) -> bool {
+    pub(crate) fn release(&mut self, s: usize) -> bool {
         let semaphore = &mut self.semaphores[s];
         let fits = semaphore.permits < semaphore.bound;
         if fits {
@@ -439,7 +439,7 @@ impl Model {
     }
 
     /// A permit is dropped: up to the bound.
-    pub fn give_back(&mut self, s: usize, n: usize) {
+    pub(crate) fn give_back(&mut self, s: usize, n: usize) {
         let semaphore = &mut self.semaphores[s];
         semaphore.permits = (semaphore.permits + n).min(semaphore.bound);
         self.grant_permits(s);
@@ -458,7 +458,7 @@ impl Model {
     }
 
     /// `None`: it must wait. Else whether the item is in; it is not after a shutdown.
-    pub fn put(&mut self, item: (u8, u32)) -> Option<bool> {
+    pub(crate) fn put(&mut self, item: (u8, u32)) -> Option<bool> {
         if self.queue.shut_down {
             return Some(false);
         }
@@ -477,7 +477,7 @@ impl Model {
     }
 
     /// `None`: it must wait. `Some(None)`: the queue is shut down and empty.
-    pub fn get(&mut self) -> Option<Option<u32>> {
+    pub(crate) fn get(&mut self) -> Option<Option<u32>> {
         if let Some(at) = self.queue.next() {
             let (_, id) = self.queue.items.remove(at);
             while !self.queue.shut_down && self.queue.has_room() {
@@ -506,7 +506,7 @@ impl Model {
         None
     }
 
-    pub fn shutdown(&mut self) {
+    pub(crate) fn shutdown(&mut self) {
         self.queue.shut_down = true;
         for getter in std::mem::take(&mut self.queue.getters) {
             self.offer(getter, Grant::ShutDown);
@@ -516,7 +516,7 @@ impl Model {
         }
     }
 
-    pub fn shutdown_now(&mut self) -> Vec<u32> {
+    pub(crate) fn shutdown_now(&mut self) -> Vec<u32> {
         let mut left = Vec::new();
         while let Some(at) = self.queue.next() {
             left.push(self.queue.items.remove(at).1);
@@ -526,8 +526,10 @@ impl Model {
         left
     }
 
-    pub fn task_done(&mut self, n: usize) {
-        self.queue.unfinished -= n;
+    /// `n` is more than are unfinished only in a `shutdown_now` after a `task_done` that came
+    /// before its item was got: an item is not done twice.
+    pub(crate) fn task_done(&mut self, n: usize) {
+        self.queue.unfinished = self.queue.unfinished.saturating_sub(n);
         if self.queue.unfinished == 0 {
             for joiner in std::mem::take(&mut self.queue.joiners) {
                 self.offer(joiner, Grant::Yes);

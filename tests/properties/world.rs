@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
-pub enum Lim {
+pub(crate) enum Lim {
     Nowait,
     For(Ms),
     Ever,
 }
 
 #[derive(Clone, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// Zero is a yield.
     Sleep(Ms),
     Kill(usize),
@@ -60,15 +60,15 @@ pub enum Op {
 }
 
 #[derive(Clone, Debug)]
-pub struct Plan {
-    pub seed: Option<u64>,
-    pub kind: Kind,
-    pub capacity: Option<usize>,
-    pub permits: [usize; 2],
+pub(crate) struct Plan {
+    pub(crate) seed: Option<u64>,
+    pub(crate) kind: Kind,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) permits: [usize; 2],
     /// Delay of the start, and what it does.
-    pub scripts: Vec<(Ms, Vec<Op>)>,
+    pub(crate) scripts: Vec<(Ms, Vec<Op>)>,
     /// In the end, first kill those that are left; or first open everything.
-    pub kill_first: bool,
+    pub(crate) kill_first: bool,
 }
 
 /// How often each item was made (cloned) and dropped.
@@ -391,11 +391,7 @@ impl World {
                 if std::thread::panicking() {
                     let mut model = self.model();
                     model.tasks[me].frames.retain(|f| f.id != id);
-                    if matches!(model.tasks[me].raising, None | Some(Unwind::Frame(_)))
-                        && model.tasks[me]
-                            .raising
-                            .is_none_or(|r| r == Unwind::Frame(id))
-                    {
+                    if model.tasks[me].raising == Some(Unwind::Frame(id)) {
                         model.error(format!("#{me}: an expiry goes past its scope"));
                     }
                 }
@@ -1013,7 +1009,7 @@ fn account(world: &World, plan: &Plan) {
 
 /// Runs the plan on a thread of its own, since one on which greenlets are stuck
 /// for good cannot go on. Returns what differs.
-pub fn play(plan: &Plan) -> Vec<String> {
+pub(crate) fn play(plan: &Plan) -> Vec<String> {
     let (sender, receiver) = mpsc::channel();
     let plan = plan.clone();
     let thread = std::thread::spawn(move || {

@@ -121,7 +121,8 @@ fn push_against_close() {
             let seen = seen.clone();
             let close = move || {
                 let read = inbox.drain(|_| &*record, |_| {}).len();
-                let returned = inbox.close().len();
+                let returned = inbox.refuse_mail().len();
+                inbox.close();
                 (read > 0).then(|| seen.hit(1));
                 (returned > 0).then(|| seen.hit(2));
                 read + returned
