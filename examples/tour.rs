@@ -87,20 +87,22 @@ fn three_consumers_and_a_queue() {
 fn six_workers_and_two_permits() {
     heading("Six workers and two permits");
     let permits = BoundedSemaphore::new(2);
-    let inside = Cell::new(0); // no lock, no atomic: greenlets stay on their thread
+    // No locks, no atomics: greenlets stay on their thread, and switch only where they wait.
+    let (inside, most) = (Cell::new(0), Cell::new(0));
     scope(|s| {
         for n in 1..=6 {
-            let (permits, inside) = (&permits, &inside);
+            let (permits, inside, most) = (&permits, &inside, &most);
             s.spawn(move || {
                 let _permit = permits.acquire();
+                println!("worker {n} enters");
                 inside.set(inside.get() + 1);
-                println!("worker {n} enters, {} inside", inside.get());
-                sleep(ms(20 * n));
+                most.set(most.get().max(inside.get()));
+                sleep(ms(20 * n)); // work of different length
                 inside.set(inside.get() - 1);
-                println!("worker {n} leaves");
             });
         }
     });
+    println!("never more than {} were inside", most.get());
     println!("{} permits are free again", permits.available());
 }
 
@@ -123,10 +125,9 @@ fn timeouts_that_nest() {
         };
         timeout(ms(all), fetch_all).map_err(TooLong::AllPages)?
     }
-
-    println!("in time:   {:?}", fetch(&[20, 20], 300, 900));
-    println!("one slow:  {:?}", fetch(&[20, 900], 100, 500));
-    println!("too many:  {:?}", fetch(&[60, 60, 60, 60], 500, 100));
+    println!("in time:   {:?}", fetch(&[20, 20], 5_000, 9_000));
+    println!("one slow:  {:?}", fetch(&[20, 9_000], 50, 5_000));
+    println!("too many:  {:?}", fetch(&[60, 60, 60], 5_000, 100));
 }
 
 /// A `Local` has one value for each greenlet, and one for the thread's own stack.
@@ -139,7 +140,6 @@ fn locals_that_do_not_mix() {
         VISITS.with(|visits| visits.replace(visits.get() + 1) + 1)
     }
     USER.set("main");
-    visit();
     scope(|s| {
         for user in ["anna", "bert"] {
             s.spawn(move || {
@@ -147,11 +147,11 @@ fn locals_that_do_not_mix() {
                 USER.set(user);
                 visit();
                 yield_now(); // the other one works meanwhile
-                println!("{:?} made {} visits", USER.get(), visit());
+                println!("{:?} counts {}", USER.get(), visit());
             });
         }
     });
-    println!("{:?} made {} visits", USER.get(), visit());
+    println!("{:?} counts {}", USER.get(), visit());
 }
 
 /// A handle shows how far its greenlet is, and in the end its value or its error.

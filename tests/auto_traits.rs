@@ -18,6 +18,7 @@ use std::rc::Rc;
 /// only if it has, and is preferred to the trait's.
 macro_rules! has {
     ($ty:ty: $($bound:tt)+) => {{
+        #[allow(dead_code)] // Where the type has the trait.
         trait No {
             const HAS: bool = false;
         }

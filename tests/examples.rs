@@ -224,7 +224,7 @@ fn files_that_may_not_be_read() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new("denied");
     let denied = dir.file("denied", b"secret words");
-    fs::set_permissions(&denied, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&denied, fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(&denied).is_ok() {
         return; // nothing is forbidden to root
     }
@@ -367,36 +367,31 @@ fn run(mut command: Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The binary of an example. Cargo puts it beside this test's folder, and builds it before it
-/// runs all tests; if only this file is tested it may be missing, and is built here.
+/// The binary of an example, which cargo puts beside this test's folder.
+///
+/// `cargo test` builds the examples before it runs the tests, `cargo test --test examples` does
+/// not: so it is asked again. When nothing has changed that takes a moment.
 fn example(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let profile = env::current_exe()
-            .unwrap()
-            .ancestors()
-            .nth(2)
-            .unwrap()
-            .to_path_buf();
-        let folder = profile.join("examples");
-        let exists = |name| {
-            folder
-                .join(format!("{name}{}", env::consts::EXE_SUFFIX))
-                .exists()
-        };
-        if !exists("tour") || !exists("pipeline") {
-            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-            cargo.arg("build").arg("--examples").current_dir(root());
-            cargo.arg("--target-dir").arg(profile.parent().unwrap());
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let this = env::current_exe().unwrap();
+        let profile = this.ancestors().nth(2).unwrap(); // target/debug, or another
+        if let Some(cargo) = env::var_os("CARGO") {
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--offline", "--examples"]);
+            build.arg("--target-dir").arg(profile.parent().unwrap());
             match profile.file_name().and_then(OsStr::to_str) {
                 Some("debug") | None => {}
-                Some(profile) => drop(cargo.arg("--profile").arg(profile)),
+                Some(name) => drop(build.arg("--profile").arg(name)),
             }
-            assert!(cargo.status().unwrap().success(), "{cargo:?}");
+            assert!(
+                build.current_dir(root()).status().unwrap().success(),
+                "{build:?}"
+            );
         }
-        folder
+        profile.join("examples")
     });
-    folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
+    folder.join(name).with_extension(env::consts::EXE_EXTENSION)
 }
 
 fn root() -> &'static Path {

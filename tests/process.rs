@@ -27,7 +27,7 @@ const SIGABRT: i32 = 6;
 const SIGBUS: i32 = 7;
 const SIGSEGV: i32 = 11;
 /// A child that takes so long hangs.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(30);
 
 /// How a child ended.
 #[derive(Debug)]

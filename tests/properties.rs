@@ -27,7 +27,11 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases: if asked { default.cases } else { cases },
         failure_persistence: Some(Box::new(file)),
-        max_shrink_iters: 5_000,
+        max_shrink_iters: if asked {
+            default.max_shrink_iters
+        } else {
+            5_000
+        },
         ..default
     }
 }
@@ -201,7 +205,11 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
 fn zero_waits(kinds: &[u8], setter: usize) -> (Vec<(bool, usize)>, Vec<bool>) {
     const ZERO: Duration = Duration::ZERO;
     let (event, result) = (Event::new(), AsyncResult::<u8>::new());
-    let (empty, full, none) = (Queue::<u8>::unbounded(), Queue::bounded(1), Semaphore::new(0));
+    let (empty, full, none) = (
+        Queue::<u8>::unbounded(),
+        Queue::bounded(1),
+        Semaphore::new(0),
+    );
     full.put_nowait(0).expect("there is room for one");
     let (trace, given) = (RefCell::default(), RefCell::new(vec![false; kinds.len()]));
     Simulation::new().run(|| {
@@ -243,7 +251,15 @@ fn shutdown_now_after_an_early_task_done() {
         capacity: None,
         permits: [0, 1],
         scripts: vec![
-            (0, vec![Op::Put(0, Lim::Ever), Op::Put(0, Lim::Ever), Op::TaskDone, Op::Join(None)]),
+            (
+                0,
+                vec![
+                    Op::Put(0, Lim::Ever),
+                    Op::Put(0, Lim::Ever),
+                    Op::TaskDone,
+                    Op::Join(None),
+                ],
+            ),
             (0, vec![Op::ShutdownNow]),
         ],
         kill_first: true,

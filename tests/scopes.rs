@@ -464,3 +464,46 @@ fn a_hub_made_inside_a_timeout_scope_serves_it() {
     .join()
     .unwrap();
 }
+
+/// gevent's scenario 82: a setter that is due when the waiter's limit is comes
+/// first, whoever armed first.
+#[test]
+fn success_wins_a_tie_of_deadlines() {
+    for setter_first in [true, false] {
+        Simulation::new().run(|| {
+            let event = Rc::new(Event::new());
+            let queue = Rc::new(Queue::unbounded());
+            let setter = || {
+                let (event, queue) = (event.clone(), queue.clone());
+                spawn(move || {
+                    sleep(ms(10));
+                    event.set();
+                    queue.put(1).unwrap();
+                })
+            };
+            let early = setter_first.then(setter);
+            let by_limit = spawn({
+                let event = event.clone();
+                move || event.wait_timeout(ms(10))
+            });
+            let by_scope = spawn({
+                let queue = queue.clone();
+                move || timeout(ms(10), || queue.get())
+            });
+            let late = (!setter_first).then(setter);
+            assert!(by_limit.join().unwrap());
+            assert_eq!(by_scope.join().unwrap(), Ok(Ok(1)));
+            early.or(late).unwrap().join().unwrap();
+        });
+    }
+}
+
+/// A greenlet whose sleep is over is ready; a scope that expires then acts at its
+/// next wait.
+#[test]
+fn a_sleep_that_is_over_is_not_turned_into_an_expiry() {
+    Simulation::new().run(|| {
+        let both = timeout(ms(5), || sleep(ms(5)));
+        assert_eq!(both, Ok(()));
+    });
+}

@@ -308,7 +308,7 @@ const SCENARIOS: &[Scenario] = scenarios![
 ];
 
 /// A child that takes so long hangs.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(30);
 
 /// What is wrong with the child of that scenario, if anything is.
 fn child(name: &str) -> Result<(), String> {

@@ -36,7 +36,7 @@ use super::inbox::{Inbox, Mail};
 use super::stack;
 use super::sync::{Arc, thread_cell, thread_lazy};
 use super::task::{FrameState, Name, Site, Task};
-use super::timers::{TimerId, Timers};
+use super::timers::{Rank, TimerId, Timers};
 use record::Life;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -52,12 +52,27 @@ type RecordRef = &'static Record;
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
 enum Key {
+    /// The end of the record's sleep.
+    Sleep(usize),
     /// The deadline of the record's wait.
     Wait(usize),
     /// A frame of the record's task.
     Frame(usize, u64),
     /// The delayed start of the record's greenlet.
     Start(usize),
+}
+
+impl Key {
+    /// Whether it sets a limit to something that others might still end.
+    fn is_limit(self) -> bool {
+        matches!(self, Key::Wait(_) | Key::Frame(..))
+    }
+}
+
+impl Rank for Key {
+    fn comes_last(&self) -> bool {
+        self.is_limit()
+    }
 }
 
 /// How to leave the running greenlet's stack.
@@ -234,9 +249,20 @@ impl Hub {
 
     /// The way out for the running greenlet; `None` at the root.
     #[inline]
-    pub(crate) fn switch(&'static self) -> Option<Switch> {
+    fn switch(&'static self) -> Option<Switch> {
         let yielder = self.current().yielder.get()?;
         Some(Switch { yielder, hub: self })
+    }
+
+    /// The running greenlet's way out; at the root, runs the loop until it is the
+    /// root's turn again.
+    #[inline]
+    pub(crate) fn leave(&'static self) -> Option<Switch> {
+        let switch = self.switch();
+        if switch.is_none() {
+            self.run_root();
+        }
+        switch
     }
 
     // ---- ready queue ----
@@ -420,7 +446,9 @@ impl Hub {
         self.turn_began.set(now);
         if !self.timers.borrow().is_empty() {
             self.timers.borrow_mut().settle(now);
-            while let Some(key) = self.pop_expired(now) {
+            let mut woken = false;
+            while let Some(key) = self.pop_expired(now, woken) {
+                woken |= !key.is_limit();
                 self.expire(key);
             }
         }
@@ -437,8 +465,16 @@ impl Hub {
         }
     }
 
-    fn pop_expired(&self, now: Instant) -> Option<Key> {
-        self.timers.borrow_mut().pop_expired(now)
+    /// The next timer that expires now. A limit waits for its turn behind those
+    /// that an earlier timer has woken: they may yet end what it limits, and
+    /// success wins a tie.
+    fn pop_expired(&self, now: Instant, woken: bool) -> Option<Key> {
+        let mut timers = self.timers.borrow_mut();
+        let next = timers.expired(now)?;
+        if woken && next.is_limit() {
+            return None;
+        }
+        timers.pop_expired(now)
     }
 
     fn drain_inbox(&self) -> Vec<Mail> {
@@ -452,7 +488,7 @@ impl Hub {
     fn expire(&self, key: Key) {
         let record = |index: usize| self.records.borrow()[index];
         match key {
-            Key::Wait(index) => {
+            Key::Sleep(index) | Key::Wait(index) => {
                 let record = record(index);
                 record.timer.set(None);
                 if record.waiter.word.expire() {
@@ -550,7 +586,7 @@ impl Hub {
                 if !coroutine::can_unwind() {
                     panic!("kill() of a started greenlet needs panic = \"unwind\"");
                 }
-                if unshielded && record.waiter.word.kill() {
+                if unshielded && record.waiter.word.interrupt() {
                     self.make_ready(record);
                 }
             }
@@ -579,8 +615,17 @@ impl Hub {
     /// The running task begins a wait: note where, arm its timer.
     #[inline]
     pub(crate) fn begin_wait(&self, record: RecordRef, site: Site, limit: Limit) {
+        self.begin(record, site, limit, Key::Wait(record.index));
+    }
+
+    /// The running task begins a sleep.
+    pub(crate) fn begin_sleep(&self, record: RecordRef, site: Site, limit: Limit) {
+        self.begin(record, site, limit, Key::Sleep(record.index));
+    }
+
+    #[inline(always)]
+    fn begin(&self, record: RecordRef, site: Site, limit: Limit, key: Key) {
         record.task.note(site, self.turn_began.get());
-        let key = Key::Wait(record.index);
         match limit {
             Limit::Never => {}
             Limit::After(d) => {
@@ -621,7 +666,7 @@ impl Hub {
 
     /// Fires a frame, by its timer or because a scope's child has panicked.
     pub(crate) fn fire_frame(&self, record: RecordRef, frame: u64) {
-        if record.task.fire(frame) && record.waiter.word.expire() {
+        if record.task.fire(frame) && record.waiter.word.interrupt() {
             self.make_ready(record);
         }
     }

@@ -171,6 +171,9 @@ impl Party {
     /// that would abort.
     #[inline(always)]
     pub(crate) fn due(&self) -> Option<Unwind> {
+        if let Party::Thread(thread) = self {
+            thread.fire_expired_frames();
+        }
         let due = self.task().due()?;
         debug_assert!(!std::thread::panicking());
         self.report_swallowed(due);
@@ -204,16 +207,23 @@ impl Party {
         match self {
             Party::Hub(hub, record) => {
                 hub.begin_wait(record, site, limit);
-                let switch = hub.switch();
-                if switch.is_none() {
-                    hub.run_root();
-                }
-                switch
+                hub.leave()
             }
             Party::Thread(thread) => {
                 thread.park(limit);
                 None
             }
+        }
+    }
+
+    /// As `suspend`, for a wait that nobody but the limit ends.
+    pub(crate) fn suspend_to_sleep(&self, site: Site, limit: Limit) -> Option<Switch> {
+        match self {
+            Party::Hub(hub, record) => {
+                hub.begin_sleep(record, site, limit);
+                hub.leave()
+            }
+            Party::Thread(_) => self.suspend(site, limit),
         }
     }
 
@@ -307,6 +317,16 @@ impl Party {
 }
 
 impl Thread {
+    /// There are no timers on a thread without a hub: frames fire when somebody looks.
+    fn fire_expired_frames(&self) {
+        while let Some((deadline, id)) = self.task.next_frame_deadline() {
+            if Instant::now() < deadline {
+                break;
+            }
+            self.task.fire(id);
+        }
+    }
+
     fn park(&self, limit: Limit) {
         let Address::Thread(parker) = &*self.waiter.address else {
             unreachable!("a thread's address is a thread's")
@@ -332,7 +352,7 @@ impl Thread {
             } else if let Some((_, id)) = frame
                 && self.task.fire(id)
             {
-                word.expire();
+                word.interrupt();
             }
         }
     }

@@ -14,8 +14,8 @@
 //!
 //! Invariants: a slot is in one place only (fresh list, heap, never, free list); a heap entry and
 //! its slot name each other; a heap entry is greater than its parent, by deadline, then by
-//! sequence; the fresh list is in order of sequence. The sequence is given out at arming, so equal
-//! deadlines expire in arming order.
+//! sequence; the fresh list is in order of arming. The sequence is given out at arming, below a bit
+//! for the [`Rank`], so equal deadlines expire in order of rank, then of arming.
 
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,12 @@ struct Slot<K> {
     place: Place,
 }
 
+/// How timers with the same deadline are ordered before their arming order is.
+pub(crate) trait Rank: Copy {
+    /// True for those that expire after the others of the same deadline.
+    fn comes_last(&self) -> bool;
+}
+
 /// Deadline, sequence, slot. The sequence is unique, so comparing entries touches no slot.
 type Entry = (Instant, u64, u32);
 
@@ -71,7 +77,7 @@ pub(crate) struct Timers<K> {
     sequence: u64,
 }
 
-impl<K: Copy> Timers<K> {
+impl<K: Rank> Timers<K> {
     /// No timers. Allocates nothing.
     pub(crate) const fn new() -> Self {
         Timers {
@@ -184,6 +190,12 @@ impl<K: Copy> Timers<K> {
         self.heap.first().map(|&(deadline, ..)| deadline)
     }
 
+    /// The key of the earliest timer, if its deadline is `now` or earlier.
+    pub(crate) fn expired(&self, now: Instant) -> Option<K> {
+        let &(deadline, _, slot) = self.heap.first()?;
+        (deadline <= now).then(|| self.slots[slot as usize].key)
+    }
+
     /// Disarms the earliest timer that is due at `now`, of equal ones the first armed.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<K> {
         let &(_, _, slot) = self.heap.first().filter(|first| first.0 <= now)?;
@@ -211,7 +223,7 @@ impl<K: Copy> Timers<K> {
     fn occupy(&mut self, key: K, place: Place) -> TimerId {
         let mut timer = Slot {
             key,
-            sequence: self.sequence,
+            sequence: self.sequence | u64::from(key.comes_last()) << 63,
             generation: 0,
             prev: self.fresh_last,
             next: NONE,
@@ -307,7 +319,20 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    impl<K: Copy> Timers<K> {
+    impl Rank for () {
+        fn comes_last(&self) -> bool {
+            false
+        }
+    }
+
+    /// Odd keys come last.
+    impl Rank for usize {
+        fn comes_last(&self) -> bool {
+            self % 2 == 1
+        }
+    }
+
+    impl<K: Rank> Timers<K> {
         /// Panics unless the invariants in the module docs hold.
         fn check(&self) {
             for (position, entry) in self.heap.iter().enumerate() {
@@ -319,7 +344,8 @@ mod tests {
             let (mut prev, mut at, mut fresh) = (NONE, self.fresh_first, 0);
             while let Some(slot) = self.slots.get(at as usize) {
                 assert!(matches!(slot.place, Place::Fresh(_)) && slot.prev == prev);
-                assert!(prev == NONE || self.slots[prev as usize].sequence < slot.sequence);
+                let armed = |slot: &Slot<K>| slot.sequence << 1;
+                assert!(prev == NONE || armed(&self.slots[prev as usize]) < armed(slot));
                 (prev, at, fresh) = (at, slot.next, fresh + 1);
             }
             let (mut at, mut free) = (self.free, 0);
@@ -375,9 +401,9 @@ mod tests {
                         }
                     }
                     _ => {
-                        let at = |(key, model): (usize, &Model)| Some((model.at?, key));
+                        let at = |(key, model): (usize, &Model)| Some((model.at?, key % 2, key));
                         let first = list.iter().enumerate().filter_map(at).min();
-                        let first = first.filter(|&(at, _)| at <= now).map(|(_, key)| key);
+                        let first = first.filter(|&(at, ..)| at <= now).map(|(.., key)| key);
                         prop_assert_eq!(timers.pop_expired(now), first);
                         if let Some(key) = first {
                             list[key] = Model { armed: false, at: None, ..list[key] };
@@ -410,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn ties_expire_in_arming_order() {
+    fn ties_expire_in_order_of_rank_then_of_arming() {
         let (mut timers, now) = (Timers::new(), Instant::now());
         // The slots are handed out again from the last to the first: their order is not the rule.
         let ids: Vec<_> = (0..20).map(|key| timers.arm_after(MS, key)).collect();
@@ -420,7 +446,13 @@ mod tests {
             timers.arm_at(now + MS, key + 1);
         }
         timers.settle(now);
-        assert!(std::iter::from_fn(|| timers.pop_expired(now + MS)).eq(0..20));
+        let ranked = (0..20).step_by(2).chain((1..20).step_by(2));
+        let popped = std::iter::from_fn(|| {
+            let first = timers.expired(now + MS);
+            assert_eq!(timers.pop_expired(now + MS), first);
+            first
+        });
+        assert!(popped.eq(ranked));
     }
 
     #[test]
@@ -442,7 +474,7 @@ mod tests {
         let expired = timers.arm_at(now, 2);
         assert!(timers.cancel(fresh) && timers.cancel(settled));
         assert_eq!(timers.pop_expired(now), Some(2));
-        let live = [3, 4, 5].map(|key| timers.arm_after(MS, key));
+        let live = [3usize, 4, 5].map(|key| timers.arm_after(MS, key));
         assert_eq!(timers.slots.len(), 3, "the slots are reused");
         for stale in [fresh, settled, expired] {
             assert!(!timers.cancel(stale) && timers.deadline(stale, now).is_none());

@@ -470,14 +470,15 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         // SAFETY: initialised by `prepare`; unlinked by a notifier that has let
         // go of it (see `WaitList::claim_front`), or just now. Read once.
         let value = unsafe { node.assume_init_read() }.value.into_inner();
-        if notified {
-            return (End::Notified, value);
+        match outcome {
+            Outcome::Notified(_) => (End::Notified, value),
+            Outcome::Expired => (End::Expired, value),
+            _ => {
+                // Dropped here, while the thread is not panicking yet.
+                drop(value);
+                raise_interruption(party)
+            }
         }
-        if let Some(reason) = interrupted(party) {
-            drop(value);
-            reason.raise();
-        }
-        (End::Expired, value)
     }
 
     /// Wakes all who wait in the list of slots `V` when `begin` has said so.
@@ -520,25 +521,15 @@ impl Drop for Lent {
     }
 }
 
-/// Why a wait was cut short.
-enum Interruption {
-    Unwind(super::coroutine::Unwind),
-    Deadlock(String),
-}
-
-fn interrupted(party: &Party) -> Option<Interruption> {
+/// Raises what has interrupted a wait.
+#[cold]
+fn raise_interruption(party: &Party) -> ! {
     if let Some(report) = party.deadlock() {
-        return Some(Interruption::Deadlock(report));
+        panic!("{report}");
     }
-    party.due().map(Interruption::Unwind)
-}
-
-impl Interruption {
-    fn raise(self) -> ! {
-        match self {
-            Interruption::Unwind(unwind) => unwind.raise(),
-            Interruption::Deadlock(report) => panic!("{report}"),
-        }
+    match party.due() {
+        Some(unwind) => unwind.raise(),
+        None => unreachable!("a wait was interrupted for no reason"),
     }
 }
 
@@ -592,7 +583,7 @@ fn prepare_sleep(site: Site, limit: Limit) -> Step<End> {
         };
     }
     party.waiter().word.announce();
-    match party.suspend(site, limit) {
+    match party.suspend_to_sleep(site, limit) {
         Some(switch) => Step::Suspend(switch),
         None => Step::Ready(complete_sleep(&party)),
     }
@@ -604,12 +595,10 @@ fn resumed_sleep() -> End {
 }
 
 fn complete_sleep(party: &Party) -> End {
-    if let Outcome::Notified(_) = party.settle() {
-        return End::Notified;
-    }
-    match interrupted(party) {
-        Some(reason) => reason.raise(),
-        None => End::Expired,
+    match party.settle() {
+        Outcome::Notified(_) => End::Notified,
+        Outcome::Expired => End::Expired,
+        _ => raise_interruption(party),
     }
 }
 
@@ -643,11 +632,7 @@ fn prepare_yield(site: Site) -> Option<Switch> {
     }
     hub.begin_wait(record, site, Limit::Never);
     hub.make_ready(record);
-    let switch = hub.switch();
-    if switch.is_none() {
-        hub.run_root();
-    }
-    switch
+    hub.leave()
 }
 
 // ---- waiting for the first of several ----
@@ -781,12 +766,10 @@ fn resumed_any(nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
 fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
     let outcome = party.settle();
     delist_all(nodes, sources);
-    if let Outcome::Notified(index) = outcome {
-        return Some(index);
-    }
-    match interrupted(party) {
-        Some(reason) => reason.raise(),
-        None => None,
+    match outcome {
+        Outcome::Notified(index) => Some(index),
+        Outcome::Expired => None,
+        _ => raise_interruption(party),
     }
 }
 

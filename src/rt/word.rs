@@ -1,7 +1,7 @@
 //! The wait word: one atomic per waiter that decides, once, how its wait ends.
 //!
 //! ```text
-//! IDLE -> WAITING -> { NOTIFIED(index), EXPIRED, KILLED, CLOSED }
+//! IDLE -> WAITING -> { NOTIFIED(index), EXPIRED, INTERRUPTED, CLOSED }
 //! ```
 //!
 //! The waiter publishes WAITING and, after its wait, goes back to IDLE. Whoever
@@ -15,7 +15,7 @@ use super::sync::{AtomicUsize, Ordering};
 const IDLE: usize = 0;
 const WAITING: usize = 1;
 const EXPIRED: usize = 2;
-const KILLED: usize = 3;
+const INTERRUPTED: usize = 3;
 const CLOSED: usize = 4;
 const NOTIFIED: usize = 8;
 
@@ -24,10 +24,10 @@ const NOTIFIED: usize = 8;
 pub(crate) enum Outcome {
     /// A notifier chose this waiter through its node of that index.
     Notified(usize),
-    /// A deadline, or a reason to unwind that is looked up in the task.
+    /// The wait's own deadline.
     Expired,
-    /// A kill; the task's sticky mark says so too.
-    Killed,
+    /// A kill, a frame that fired, or a deadlock: the task says which.
+    Interrupted,
     /// The waiter's hub has ended; it will never run again.
     Closed,
 }
@@ -66,14 +66,14 @@ impl Word {
         self.decide(NOTIFIED + index)
     }
 
-    /// A deadline ends the wait.
+    /// The wait's own deadline ends it.
     pub(crate) fn expire(&self) -> bool {
         self.decide(EXPIRED)
     }
 
-    /// A kill ends the wait.
-    pub(crate) fn kill(&self) -> bool {
-        self.decide(KILLED)
+    /// A reason to unwind ends the wait; it is noted in the task.
+    pub(crate) fn interrupt(&self) -> bool {
+        self.decide(INTERRUPTED)
     }
 
     /// The hub's thread is ending: notifiers pass over this waiter from now on.
@@ -93,7 +93,7 @@ impl Word {
         match self.0.load(Ordering::Acquire) {
             IDLE | WAITING => None,
             EXPIRED => Some(Outcome::Expired),
-            KILLED => Some(Outcome::Killed),
+            INTERRUPTED => Some(Outcome::Interrupted),
             CLOSED => Some(Outcome::Closed),
             notified => Some(Outcome::Notified(notified - NOTIFIED)),
         }

@@ -212,9 +212,9 @@ fn p14_asyncresult_as_link_target() {
         }
     }
     let got = printed(|| {
-        let bodies: [(&str, fn() -> i32); 2] = [("ok", || 7), ("bad", || panic!("x"))];
+        let bodies: [fn() -> i32; 2] = [|| 7, || panic!("x")];
         let mut last = None;
-        for (label, body) in bodies {
+        for (label, body) in ["ok", "bad"].into_iter().zip(bodies) {
             let g = spawn(body);
             let link = target(&g, |_| true);
             let link_value = target(&g, |success| success);

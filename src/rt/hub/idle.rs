@@ -73,7 +73,7 @@ impl Hub {
             self.dump()
         );
         self.deadlock.set(Some(report));
-        if self.root.waiter.word.expire() {
+        if self.root.waiter.word.interrupt() {
             self.make_ready(self.root);
         } else {
             self.deadlock.set(None);
