@@ -175,15 +175,17 @@ fn bounded_semaphore_everywhere_ends_at_its_bound() {
 fn try_acquire_succeeds_while_there_are_permits_and_nobody_waits() {
     within(|| {
         let s = Arc::new(Semaphore::new(1000));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (begun, stop) = (Arc::new(Event::new()), Arc::new(AtomicBool::new(false)));
         let observer = std::thread::spawn({
-            let (s, stop) = (s.clone(), stop.clone());
+            let (s, begun, stop) = (s.clone(), begun.clone(), stop.clone());
             move || {
                 while !stop.load(SeqCst) {
                     assert!(format!("{s:?}").contains("waiting: 0"));
+                    begun.set();
                 }
             }
         });
+        begun.wait();
         let mut refused = 0;
         for _ in 0..200_000 {
             refused += usize::from(s.try_acquire().is_none());
@@ -338,18 +340,17 @@ fn event_everywhere_wakes_all_who_wait() {
     within(|| {
         const ROUNDS: usize = 300;
         let events: Arc<Vec<Event>> = Arc::new((0..ROUNDS).map(|_| Event::new()).collect());
-        let here = Arc::new(Semaphore::new(0));
+        let here: Vec<Semaphore> = (0..ROUNDS).map(|_| Semaphore::new(0)).collect();
         let shared = events.clone();
         everywhere(move |i| {
             let mut chance = Chance::new(i);
             for (round, event) in shared.iter().enumerate() {
                 if round % PARTIES == i {
                     // Sets while some wait, and some are just about to.
-                    here.acquire_many(PARTIES / 2).forget();
+                    here[round].acquire_many(PARTIES / 2).forget();
                     event.set();
-                    here.acquire_many(PARTIES - 1 - PARTIES / 2).forget();
                 } else {
-                    here.release();
+                    here[round].release();
                     match chance.below(3) {
                         0 => while !event.wait_timeout(Duration::from_micros(chance.below(100))) {},
                         1 => assert_eq!(wait_any(&[event, &Event::new()]), 0),
@@ -368,31 +369,31 @@ fn event_everywhere_wakes_all_who_wait() {
 #[test]
 fn event_that_is_cleared_at_once_everywhere_still_wakes_all_who_waited() {
     within(|| {
-        const ROUNDS: usize = 300;
-        let (go, woken) = (Arc::new(Event::new()), Arc::new(Semaphore::new(0)));
+        let go = Arc::new(Event::new());
         let over = Arc::new(AtomicBool::new(false));
+        let passed: Arc<Vec<AtomicUsize>> = Arc::new((0..PARTIES).map(|_| 0.into()).collect());
         everywhere(move |i| {
-            if i == 11 {
-                for _ in 0..ROUNDS {
-                    let before = woken.available();
-                    while !format!("{go:?}").contains(&format!("waiting: {}", PARTIES - 1)) {
-                        std::thread::yield_now();
-                    }
-                    go.set();
-                    go.clear();
-                    woken.acquire_many(before + PARTIES - 1).forget();
-                }
-                over.store(true, SeqCst);
-                go.set();
-            } else {
-                for _ in 0..ROUNDS {
-                    go.wait();
-                    woken.release();
-                }
+            if i < PARTIES - 1 {
                 while !over.load(SeqCst) {
-                    yield_now();
+                    go.wait();
+                    passed[i].fetch_add(1, SeqCst);
+                }
+                return;
+            }
+            let counts = || -> Vec<usize> { passed[..i].iter().map(|p| p.load(SeqCst)).collect() };
+            for _ in 0..300 {
+                while !format!("{go:?}").contains(&format!("waiting: {i}")) {
+                    std::thread::yield_now();
+                }
+                let before = counts();
+                go.set();
+                go.clear();
+                while counts().iter().zip(&before).any(|(now, before)| now == before) {
+                    std::thread::yield_now();
                 }
             }
+            over.store(true, SeqCst);
+            go.set();
         });
     });
 }
@@ -510,7 +511,7 @@ fn locals_everywhere_do_not_mix() {
     within(|| {
         static MINE: Local<usize> = Local::with_init(|| 0);
         everywhere(|i| {
-            assert_eq!(MINE.get(), None);
+            assert!(!MINE.is_set());
             for n in 0..100 {
                 MINE.with(|v| assert_eq!(*v, i * n));
                 MINE.set(i * (n + 1));

@@ -3,18 +3,18 @@
 use super::super::sync::{AtomicUsize, Ordering};
 use super::{Seen, explore, thread};
 use crate::sync::{Event, Queue};
-use crate::{HubHandle, JoinError, run, spawn};
+use crate::{run, spawn};
 use std::sync::Arc;
 use std::time::Duration;
 
-type Data = Arc<AtomicUsize>;
+pub(super) type Data = Arc<AtomicUsize>;
 
-fn pair() -> (Arc<Event>, Data) {
+pub(super) fn pair() -> (Arc<Event>, Data) {
     (Arc::new(Event::new()), Arc::new(AtomicUsize::new(0)))
 }
 
 /// Another thread: writes, then sets.
-fn setter(event: &Arc<Event>, data: &Data) -> loom::thread::JoinHandle<()> {
+pub(super) fn setter(event: &Arc<Event>, data: &Data) -> loom::thread::JoinHandle<()> {
     let (event, data) = (event.clone(), data.clone());
     thread(move || {
         data.store(1, Ordering::Relaxed);
@@ -23,7 +23,7 @@ fn setter(event: &Arc<Event>, data: &Data) -> loom::thread::JoinHandle<()> {
 }
 
 /// On this hub: waits for the event, and then sees what was written before.
-fn waiter(event: &Arc<Event>, data: &Data) -> crate::Greenlet<()> {
+pub(super) fn waiter(event: &Arc<Event>, data: &Data) -> crate::Greenlet<()> {
     let (event, data) = (event.clone(), data.clone());
     spawn(move || {
         event.wait();
@@ -31,7 +31,7 @@ fn waiter(event: &Arc<Event>, data: &Data) -> crate::Greenlet<()> {
     })
 }
 
-fn on_hub(f: impl FnOnce() + Send + 'static) -> loom::thread::JoinHandle<()> {
+pub(super) fn on_hub(f: impl FnOnce() + Send + 'static) -> loom::thread::JoinHandle<()> {
     thread(move || run(f))
 }
 
@@ -122,78 +122,6 @@ fn wake_against_timer() {
     seen.all(2);
 }
 
-/// A kill from another thread against a wake from a third.
-#[test]
-fn kill_against_wake() {
-    let seen = Seen::new();
-    explore("kill_against_wake", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let (event, data) = pair();
-            let setter = setter(&event, &data);
-            let seen = seen.clone();
-            let hub = on_hub(move || {
-                let greenlet = Arc::new(waiter(&event, &data));
-                let killer = thread({
-                    let greenlet = greenlet.clone();
-                    move || greenlet.kill()
-                });
-                greenlet.wait();
-                match greenlet.error() {
-                    None => seen.hit(0),
-                    Some(JoinError::Killed) => seen.hit(1),
-                    Some(other) => panic!("{other}"),
-                }
-                // No node of the killed greenlet is left.
-                assert!(format!("{event:?}").ends_with("waiting: 0 }"));
-                killer.join().unwrap();
-            });
-            setter.join().unwrap();
-            hub.join().unwrap();
-        }
-    });
-    seen.all(2);
-}
-
-/// A kill against a hand-over: the item is got or still in the queue.
-#[test]
-fn kill_against_hand_over() {
-    let seen = Seen::new();
-    explore("kill_against_hand_over", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let (queue, got) = (Arc::new(Queue::unbounded()), Arc::new(AtomicUsize::new(0)));
-            let putter = thread({
-                let queue = queue.clone();
-                move || queue.put(1).unwrap()
-            });
-            let hub = on_hub({
-                let (queue, got) = (queue.clone(), got.clone());
-                move || {
-                    let getter = spawn(move || {
-                        if queue.get().is_ok() {
-                            got.store(1, Ordering::Relaxed);
-                        }
-                    });
-                    let getter = Arc::new(getter);
-                    let killer = thread({
-                        let getter = getter.clone();
-                        move || getter.kill()
-                    });
-                    getter.wait();
-                    killer.join().unwrap();
-                }
-            });
-            putter.join().unwrap();
-            hub.join().unwrap();
-            let got = got.load(Ordering::Relaxed);
-            seen.hit(got);
-            assert_eq!(got + queue.len(), 1);
-        }
-    });
-    seen.all(2);
-}
-
 /// A bounded queue between two hubs, both sides greenlets.
 #[test]
 fn queue_between_hubs() {
@@ -221,75 +149,17 @@ fn queue_between_hubs() {
     });
 }
 
-/// A spawn from another thread against the end of the hub: the greenlet runs, is
-/// killed with the others, or is refused; its joiner always returns.
-///
-/// Twice, with either side first, as in `inbox::push_against_close`.
+/// A rendezvous of two hubs, a greenlet and a root.
 #[test]
-fn spawn_against_hub_end() {
-    let seen = Seen::new();
-    for spawner_first in [false, true] {
-        let seen = seen.clone();
-        explore("spawn_against_hub_end", Some(3), move || {
-            let (ran, seen) = (Arc::new(AtomicUsize::new(0)), seen.clone());
-            let hub = thread(move || {
-                run(|| {
-                    let hub = HubHandle::current();
-                    let spawner = thread(move || {
-                        let data = ran.clone();
-                        let outcome = hub.spawn(move || data.store(1, Ordering::Relaxed)).join();
-                        assert_eq!(outcome.is_ok(), ran.load(Ordering::Relaxed) == 1);
-                        match outcome {
-                            Ok(()) => seen.hit(0),
-                            Err(JoinError::HubClosed) => seen.hit(1),
-                            Err(JoinError::Killed) => seen.hit(2),
-                            Err(other) => panic!("{other}"),
-                        }
-                    });
-                    if spawner_first {
-                        loom::thread::yield_now();
-                    }
-                    // Two turns: what comes in the first runs in the second.
-                    for _ in 0..2 {
-                        assert!(!Event::new().wait_timeout(Duration::ZERO));
-                    }
-                    spawner
-                })
-            });
-            hub.join().unwrap().join().unwrap();
+fn rendezvous_of_hubs() {
+    explore("rendezvous_of_hubs", Some(3), || {
+        let queue = Arc::new(Queue::rendezvous());
+        let putter = on_hub({
+            let queue = queue.clone();
+            move || spawn(move || queue.put(Box::new(1)).unwrap()).join().unwrap()
         });
-    }
-    seen.all(3);
-}
-
-/// The hub ends while a wake is under way to one of its greenlets, which a kill
-/// can no longer reach: it must run once more. Another, shielded, waits for that
-/// wake after the kill.
-#[test]
-fn wake_against_hub_end() {
-    let seen = Seen::new();
-    for shielded in [false, true] {
-        let seen = seen.clone();
-        explore("wake_against_hub_end", Some(3), move || {
-            let (event, data) = pair();
-            let setter = setter(&event, &data);
-            let seen = seen.clone();
-            let hub = on_hub(move || {
-                spawn(move || {
-                    let wait = || event.wait();
-                    if shielded {
-                        crate::shield(wait)
-                    } else {
-                        wait()
-                    }
-                    assert_eq!(data.load(Ordering::Relaxed), 1);
-                    seen.hit(shielded.into());
-                });
-                crate::yield_now(); // it waits
-            });
-            setter.join().unwrap();
-            hub.join().unwrap();
-        });
-    }
-    seen.all(2);
+        let getter = on_hub(move || assert_eq!(queue.get().map(|item| *item), Ok(1)));
+        putter.join().unwrap();
+        getter.join().unwrap();
+    });
 }

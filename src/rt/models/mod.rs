@@ -21,9 +21,12 @@
 //! A wake that is lost is a deadlock, which loom reports. Each model names the
 //! ends that must have been [`Seen`], so that none passes by never racing.
 
+mod any;
+mod ends;
 mod hub;
 mod inbox;
 mod primitives;
+mod queues;
 mod wait;
 
 use super::inbox::{Address, Waiter};

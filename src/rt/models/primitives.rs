@@ -1,8 +1,8 @@
-//! One model at least for each primitive, with threads that race.
+//! Event, AsyncResult, the semaphores, and a greenlet's end.
 
 use super::super::sync::{AtomicUsize, Ordering};
 use super::{Seen, explore, thread};
-use crate::sync::{AsyncResult, BoundedSemaphore, Event, GetError, PutError, Queue, Semaphore};
+use crate::sync::{AsyncResult, BoundedSemaphore, Event, Semaphore};
 use crate::{run, spawn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,32 @@ fn event_set_against_clear() {
     });
 }
 
+/// A waiter leaves while another thread sets: the waiters bit of the fast word
+/// goes with the last one, and the next waiter is not lost.
+#[test]
+fn event_set_against_leaving() {
+    let seen = Seen::new();
+    explore("event_set_against_leaving", Some(3), {
+        let seen = seen.clone();
+        move || {
+            let event = Arc::new(Event::new());
+            let waiter = thread({
+                let event = event.clone();
+                move || event.wait()
+            });
+            let setter = thread({
+                let event = event.clone();
+                move || event.set()
+            });
+            seen.hit(event.wait_timeout(Duration::ZERO).into());
+            waiter.join().unwrap();
+            setter.join().unwrap();
+            assert!(format!("{event:?}").ends_with("waiting: 0 }"));
+        }
+    });
+    seen.all(2);
+}
+
 /// Two setters, a waiter, and a reader that does not wait: one wins, and its
 /// value is seen.
 #[test]
@@ -79,129 +105,6 @@ fn async_result_two_setters() {
         }
     });
     seen.all(3);
-}
-
-/// Two putters and a getter on a queue with room for one.
-#[test]
-fn queue_bounded() {
-    explore("queue_bounded", Some(3), || {
-        let queue = Arc::new(Queue::bounded(1));
-        let putters = [1, 2].map(|i| {
-            let queue = queue.clone();
-            thread(move || queue.put(Box::new(i)).unwrap())
-        });
-        let got = [(); 2].map(|()| *queue.get().unwrap());
-        assert!(got == [1, 2] || got == [2, 1]);
-        assert_eq!((queue.len(), queue.unfinished()), (0, 2));
-        for putter in putters {
-            putter.join().unwrap();
-        }
-    });
-}
-
-/// Two getters, a putter of two; then the tasks are done and a joiner goes on.
-#[test]
-fn queue_unbounded() {
-    explore("queue_unbounded", Some(3), || {
-        let queue = Arc::new(Queue::unbounded());
-        let getters = [(); 2].map(|()| {
-            let queue = queue.clone();
-            thread(move || {
-                let got = queue.get().unwrap();
-                queue.task_done();
-                got
-            })
-        });
-        queue.put(1).unwrap();
-        queue.put(2).unwrap();
-        queue.join();
-        assert_eq!((queue.len(), queue.unfinished()), (0, 0));
-        let got = getters.map(|g| g.join().unwrap());
-        assert!(got == [1, 2] || got == [2, 1]);
-    });
-}
-
-/// One that hands over, against one that may leave, on either side.
-#[test]
-fn queue_rendezvous() {
-    let seen = Seen::new();
-    explore("queue_rendezvous", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let queue = Arc::new(Queue::rendezvous());
-            let putters = [1, 2].map(|i| {
-                let (queue, seen) = (queue.clone(), seen.clone());
-                thread(move || {
-                    let put = queue.put_timeout(Box::new(i), Duration::ZERO);
-                    seen.hit(put.is_ok().into());
-                    match put {
-                        Ok(()) => i,
-                        Err(PutError::Full(item)) => {
-                            assert_eq!(*item, i);
-                            0
-                        }
-                        Err(other) => panic!("{other}"),
-                    }
-                })
-            });
-            let got = queue.get_timeout(Duration::ZERO).map_or(0, |item| *item);
-            let put: i32 = putters.map(|p| p.join().unwrap()).iter().sum();
-            assert_eq!((put, queue.len()), (got, 0));
-        }
-    });
-    seen.all(2);
-}
-
-/// A rendezvous that must take place.
-#[test]
-fn queue_rendezvous_meets() {
-    explore("queue_rendezvous_meets", None, || {
-        let queue = Arc::new(Queue::rendezvous());
-        let putter = thread({
-            let queue = queue.clone();
-            move || queue.put(Box::new(1)).unwrap()
-        });
-        assert_eq!(*queue.get().unwrap(), 1);
-        putter.join().unwrap();
-    });
-}
-
-/// A shutdown against a put that must wait and a get: the item is got, given back
-/// or still there; nobody waits for ever.
-#[test]
-fn queue_shutdown() {
-    let seen = Seen::new();
-    explore("queue_shutdown", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let queue = Arc::new(Queue::bounded(1));
-            queue.put(0).unwrap();
-            let putter = thread({
-                let queue = queue.clone();
-                move || match queue.put(1) {
-                    Ok(()) => 0,
-                    Err(PutError::ShutDown(1)) => 1,
-                    Err(other) => panic!("{other}"),
-                }
-            });
-            let getter = thread({
-                let queue = queue.clone();
-                move || {
-                    assert_eq!(queue.get(), Ok(0));
-                    match queue.get() {
-                        Ok(1) => 1,
-                        Err(GetError::ShutDown) => 0,
-                        other => panic!("{other:?}"),
-                    }
-                }
-            });
-            queue.shutdown();
-            let (back, got) = (putter.join().unwrap(), getter.join().unwrap());
-            assert_eq!(back + got + queue.len(), 1);
-            seen.hit(got);
-        }
-    });
-    seen.all(2);
 }
 
 /// Two that work under one permit, and one that only tries: never two at once,
@@ -264,6 +167,46 @@ fn bounded_semaphore_refuses() {
         drop(permits.acquire_timeout(Duration::ZERO));
         let released = releasers.map(|r| r.join().unwrap());
         assert!(released != [false, false]);
+        assert_eq!(permits.available(), 1);
+    });
+}
+
+/// A permit is handed to a waiter that expires: it has it, or the next one.
+#[test]
+fn hand_off_against_leaving() {
+    let seen = Seen::new();
+    explore("hand_off_against_leaving", Some(2), {
+        let seen = seen.clone();
+        move || {
+            let permits = Arc::new(Semaphore::new(0));
+            let leaver = thread({
+                let (permits, seen) = (permits.clone(), seen.clone());
+                move || seen.hit(permits.acquire_timeout(Duration::ZERO).is_some().into())
+            });
+            let releaser = thread({
+                let permits = permits.clone();
+                move || permits.release()
+            });
+            drop(permits.acquire());
+            leaver.join().unwrap();
+            releaser.join().unwrap();
+            assert_eq!(permits.available(), 1);
+        }
+    });
+    seen.all(2);
+}
+
+/// The head needs more than there is and leaves: the next one is let in.
+#[test]
+fn head_that_leaves_lets_the_next_in() {
+    explore("head_that_leaves_lets_the_next_in", None, || {
+        let permits = Arc::new(Semaphore::new(1));
+        let head = thread({
+            let permits = permits.clone();
+            move || assert!(permits.acquire_many_timeout(2, Duration::ZERO).is_none())
+        });
+        drop(permits.acquire());
+        head.join().unwrap();
         assert_eq!(permits.available(), 1);
     });
 }

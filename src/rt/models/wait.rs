@@ -1,11 +1,10 @@
-//! The core with plain threads: monitor, lists, latch, `wait_any`.
+//! The core with plain threads: word, monitor, lists.
 
 use super::super::clock::Limit;
 use super::super::sync::{AtomicUsize, Ordering};
-use super::super::wait::{End, Latch, Monitor, State, WaitList, Waiters, wait_any};
-use super::super::word::Word;
+use super::super::wait::{End, Monitor, State, WaitList, Waiters};
+use super::super::word::{Outcome, Word};
 use super::{Remote, Seen, explore, thread};
-use crate::sync::Semaphore;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +92,39 @@ impl Counter {
             true
         });
     }
+}
+
+/// The word alone: of two who decide it one wins, and who reads the outcome sees
+/// what the winner did before. (In the crate a lock or the inbox orders that too.)
+#[test]
+fn word_alone() {
+    let seen = Seen::new();
+    explore("word_alone", None, {
+        let seen = seen.clone();
+        move || {
+            let both = Arc::new((Word::new(), [AtomicUsize::new(0), AtomicUsize::new(0)]));
+            let (word, data) = &*both;
+            word.announce();
+            let deciders = [0, 1].map(|i| {
+                let both = both.clone();
+                thread(move || {
+                    both.1[i].store(1, Ordering::Relaxed);
+                    both.0.notify(i)
+                })
+            });
+            let winner = loop {
+                match word.outcome() {
+                    Some(Outcome::Notified(i)) => break i,
+                    _ => loom::thread::yield_now(),
+                }
+            };
+            assert_eq!(data[winner].load(Ordering::Relaxed), 1);
+            seen.hit(winner);
+            let won = deciders.map(|d| d.join().unwrap());
+            assert_eq!(won, [winner == 0, winner == 1]);
+        }
+    });
+    seen.all(2);
 }
 
 /// One taker that may leave on its own, one putter: the number is taken or in
@@ -184,17 +216,30 @@ fn wake_against_expiry() {
 }
 
 #[test]
-fn wake_against_kill() {
-    ended_by_others("wake_against_kill", Some(4), &[Word::kill]);
+fn wake_against_two_expiries() {
+    ended_by_others("wake_against_two_expiries", Some(3), &[Word::expire, Word::expire]);
 }
 
+/// A timeout scope of a plain thread is over, and unwinds its wait, unless the
+/// put was first. (Kills are for greenlets: see `ends`.)
 #[test]
-fn wake_against_expiry_and_kill() {
-    ended_by_others(
-        "wake_against_expiry_and_kill",
-        Some(3),
-        &[Word::expire, Word::kill],
-    );
+fn wake_against_scope() {
+    let seen = Seen::new();
+    explore("wake_against_scope", None, {
+        let seen = seen.clone();
+        move || {
+            let counter = Counter::new();
+            let putter = thread({
+                let counter = counter.clone();
+                move || counter.put(7)
+            });
+            let taken = crate::timeout(Duration::ZERO, || counter.take(Limit::Never));
+            seen.hit(taken.is_ok().into());
+            putter.join().unwrap();
+            assert_eq!(counter.rest().is_some(), taken.is_err());
+        }
+    });
+    seen.all(2);
 }
 
 /// The first in line leaves; what was put goes to the second or into stock.
@@ -251,123 +296,4 @@ fn broadcast_against_arrivals() {
         }
     });
     seen.all(2);
-}
-
-/// Two nodes, one word: both fire at once. The winner's value is there, and no
-/// node is left behind.
-#[test]
-fn two_nodes_on_one_word() {
-    let seen = Seen::new();
-    explore("two_nodes_on_one_word", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let latches = Arc::new([Latch::new(), Latch::new()]);
-            let setters = [0, 1].map(|i| {
-                let latches = latches.clone();
-                thread(move || latches[i].set(i).unwrap())
-            });
-            let sources = [latches[0].source(), latches[1].source()];
-            let won = wait_any("two", Limit::Never, &sources).unwrap();
-            assert_eq!(latches[won].get(), Some(&won));
-            assert_eq!((latches[0].waiting(), latches[1].waiting()), (0, 0));
-            seen.hit(won);
-            for setter in setters {
-                setter.join().unwrap();
-            }
-        }
-    });
-    seen.all(2);
-}
-
-/// The same with the waiter leaving: an index, or nothing and no trace.
-#[test]
-fn two_nodes_and_an_expiry() {
-    let seen = Seen::new();
-    explore("two_nodes_and_an_expiry", Some(3), {
-        let seen = seen.clone();
-        move || {
-            let latches = Arc::new([Latch::new(), Latch::new()]);
-            let setters = [0, 1].map(|i| {
-                let latches = latches.clone();
-                thread(move || latches[i].set(i).unwrap())
-            });
-            let sources = [latches[0].source(), latches[1].source()];
-            match wait_any("two", NOW, &sources) {
-                Some(won) => assert_eq!(latches[won].get(), Some(&won)),
-                None => seen.hit(0),
-            }
-            assert_eq!((latches[0].waiting(), latches[1].waiting()), (0, 0));
-            for setter in setters {
-                setter.join().unwrap();
-            }
-            seen.hit(1);
-        }
-    });
-    seen.all(2);
-}
-
-/// A notifier that loses a node of a `wait_any` goes on to the next in line.
-#[test]
-fn loser_goes_on_to_the_next() {
-    explore("loser_goes_on_to_the_next", Some(3), || {
-        let (a, b) = (Arc::new(Latch::new()), Counter::new());
-        let waiter = thread({
-            let a = a.clone();
-            move || {
-                wait_any("one", NOW, &[a.source()]);
-                a.wait("again", Limit::Never)
-            }
-        });
-        let setter = thread({
-            let (a, b) = (a.clone(), b.clone());
-            move || {
-                a.set(1).unwrap();
-                b.put(1);
-            }
-        });
-        assert!(a.wait("here", Limit::Never));
-        assert_eq!(b.take(Limit::Never), Ok(1));
-        assert!(waiter.join().unwrap());
-        setter.join().unwrap();
-    });
-}
-
-/// A permit is handed to a waiter that expires: it has it, or the next one.
-#[test]
-fn hand_off_against_leaving() {
-    let seen = Seen::new();
-    explore("hand_off_against_leaving", Some(2), {
-        let seen = seen.clone();
-        move || {
-            let permits = Arc::new(Semaphore::new(0));
-            let leaver = thread({
-                let (permits, seen) = (permits.clone(), seen.clone());
-                move || seen.hit(permits.acquire_timeout(Duration::ZERO).is_some().into())
-            });
-            let releaser = thread({
-                let permits = permits.clone();
-                move || permits.release()
-            });
-            drop(permits.acquire());
-            leaver.join().unwrap();
-            releaser.join().unwrap();
-            assert_eq!(permits.available(), 1);
-        }
-    });
-    seen.all(2);
-}
-
-/// The head needs more than there is and leaves: the next one is let in.
-#[test]
-fn head_that_leaves_lets_the_next_in() {
-    explore("head_that_leaves_lets_the_next_in", None, || {
-        let permits = Arc::new(Semaphore::new(1));
-        let head = thread({
-            let permits = permits.clone();
-            move || assert!(permits.acquire_many_timeout(2, Duration::ZERO).is_none())
-        });
-        drop(permits.acquire());
-        head.join().unwrap();
-        assert_eq!(permits.available(), 1);
-    });
 }
