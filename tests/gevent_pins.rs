@@ -1381,7 +1381,11 @@ fn repeated_timeouts_do_not_grow_memory() {
         let before = resident();
         rounds(50_000);
         // 32 bytes lost in each round are 390 pages; the kernel counts loosely.
-        assert!(resident() < before + 300, "{before} -> {} pages", resident());
+        assert!(
+            resident() < before + 300,
+            "{before} -> {} pages",
+            resident()
+        );
     });
 }
 

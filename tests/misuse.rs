@@ -359,6 +359,24 @@ fn second_set_is_refused_and_gives_the_value_back() {
     assert_eq!(r.get(), Err("first".to_owned()));
 }
 
+#[test]
+fn semaphore_without_permits_is_no_misuse_but_a_bound_of_zero_can_never_be_acquired() {
+    sim(|| {
+        let none = BoundedSemaphore::new(0);
+        assert!(none.try_acquire().is_none());
+        assert!(panics(|| none.acquire()).contains("never has more than 0"));
+        assert_eq!(none.release(), Err(ReleaseError));
+        let plain = rc(Semaphore::new(0));
+        let waiter = spawn({
+            let plain = plain.clone();
+            move || drop(plain.acquire())
+        });
+        yield_now();
+        plain.release();
+        waiter.join().unwrap();
+    });
+}
+
 // ---- joining, run ----
 
 #[test]
@@ -1763,5 +1781,33 @@ fn deadlock_of_a_greenlet_that_waits_for_the_root_is_none_while_the_root_runs() 
         yield_now();
         event.set();
         assert_eq!(wait_any(&[&g]), 0);
+    });
+}
+
+// ---- handles in other hands ----
+
+#[test]
+fn timeout_handle_used_by_a_child_does_not_touch_the_child_s_own_timeout() {
+    sim(|| {
+        let never = Event::new();
+        let outer = Timeout::after(Duration::from_secs(50)).run(|outer| {
+            scope(|s| {
+                let child = s.spawn(|| {
+                    let start = now();
+                    let mut results = vec![];
+                    // Several, so that one has the number of the outer scope whatever the numbering.
+                    for _ in 0..4 {
+                        results.push(timeout(ms(10), || {
+                            // Either it means the outer scope, or it is refused: never the child's.
+                            let _ = catch_unwind(AssertUnwindSafe(|| outer.cancel()));
+                            never.wait_timeout(Duration::from_secs(1))
+                        }));
+                    }
+                    (results, (now() - start).as_millis())
+                });
+                child.join().unwrap()
+            })
+        });
+        assert_eq!(outer, Ok((vec![Err(Elapsed); 4], 40)));
     });
 }

@@ -5,7 +5,7 @@
 #![cfg(unix)]
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,8 @@ use std::time::Duration;
 use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, HubThread, deadlock_after, finally, run, scope, shield, sleep, spawn, timeout,
-    wait_all, wait_any, yield_now,
+    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn, timeout,
+    wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -423,6 +423,44 @@ fn cmp_that_touches_its_queue_through_another_queue_panics() {
     assert!(ended.out.contains("left: 1 1"), "{ended:#?}");
 }
 
+/// What a primitive's Debug writes into is the program's: it may use that very primitive. No lock is held meanwhile.
+#[test]
+fn debug_into_a_writer_that_uses_the_primitive_itself_does_not_hang() {
+    struct Using<F: FnMut()>(F);
+    impl<F: FnMut()> std::fmt::Write for Using<F> {
+        fn write_str(&mut self, _: &str) -> std::fmt::Result {
+            (self.0)();
+            Ok(())
+        }
+    }
+    fn debug(of: &dyn std::fmt::Debug, using: impl FnMut()) {
+        std::fmt::write(&mut Using(using), format_args!("{of:?}")).unwrap();
+    }
+    let ended = child!(
+        debug_into_a_writer_that_uses_the_primitive_itself_does_not_hang,
+        || {
+            let s = Semaphore::new(5);
+            debug(&s, || drop(s.try_acquire().expect("five permits are free")));
+            println!("try_acquire");
+            debug(&s, || s.release());
+            println!("release");
+            let event = Event::new();
+            debug(&event, || event.set());
+            println!("set");
+            let q = Queue::unbounded();
+            debug(&q, || q.put(1).unwrap());
+            println!("put");
+            let r = AsyncResult::<u8>::new();
+            debug(&r, || {
+                let _ = r.set(1);
+            });
+            let g = spawn(|| 1);
+            debug(&g, || g.kill());
+        }
+    );
+    ended.well();
+}
+
 // ---- other threads ----
 
 /// "A wake from another thread panics": in that thread, with the reason, and without taking the process down.
@@ -462,6 +500,40 @@ fn wake_of_a_simulation_from_another_thread_panics_there() {
         ended
             .out
             .contains("there: a Simulation was woken from another thread"),
+        "{ended:#?}"
+    );
+}
+
+/// A broadcast whose first waiter is a Simulation's panics there; who else was owed a wake by it still gets it.
+#[test]
+fn wake_of_a_simulation_from_another_thread_does_not_lose_the_wakes_of_others() {
+    let ended = child!(
+        wake_of_a_simulation_from_another_thread_does_not_lose_the_wakes_of_others,
+        || {
+            let event = Arc::new(Event::new());
+            Simulation::new().run(|| {
+                let simulated = event.clone();
+                spawn(move || simulated.wait());
+                yield_now();
+                let others: Vec<_> = (2..5)
+                    .map(|n| {
+                        let waiting = event.clone();
+                        let other = std::thread::spawn(move || waiting.wait_timeout(HANGS / 10));
+                        while !format!("{event:?}").contains(&format!("waiting: {n}")) {
+                            std::thread::yield_now();
+                        }
+                        other
+                    })
+                    .collect();
+                let waker = event.clone();
+                let panicked = std::thread::spawn(move || waker.set()).join().is_err();
+                let woken: Vec<_> = others.into_iter().map(|o| o.join().unwrap()).collect();
+                println!("panicked: {panicked}, woken: {woken:?}");
+            });
+        }
+    );
+    assert!(
+        ended.out.contains("panicked: true, woken: [true, true, true]"),
         "{ended:#?}"
     );
 }
@@ -664,4 +736,116 @@ fn deadlock_after_is_no_alarm_while_a_timer_is_pending() {
     });
     ended.well();
     assert_eq!(ended.err, "", "{ended:#?}");
+}
+
+// ---- many waiters: each has a stack, and a process has only so many mappings, so each test has a process for itself ----
+
+/// Half of `n` time out, the others are woken in order; the time between is the clock's, not the machine's.
+fn every_second_times_out(n: usize) {
+    Simulation::new().run(|| {
+        let event = Rc::new(Event::new());
+        let order = Rc::new(RefCell::new(Vec::with_capacity(n)));
+        let start = now();
+        let waiters: Vec<_> = (0..n)
+            .map(|i| {
+                let (event, order) = (event.clone(), order.clone());
+                let small = Builder::new().stack_size(32 * 1024);
+                let g = small.spawn(move || {
+                    let set = if i % 2 == 0 {
+                        event.wait_timeout(Duration::from_secs(1))
+                    } else {
+                        event.wait();
+                        true
+                    };
+                    order.borrow_mut().push((i, set, (now() - start).as_secs()));
+                });
+                g.unwrap()
+            })
+            .collect();
+        sleep(Duration::from_millis(1));
+        let failed = waiters.iter().filter_map(|w| w.error()).next();
+        assert!(
+            failed.is_none(),
+            "a waiter could not be started: {}",
+            failed.unwrap()
+        );
+        assert!(
+            format!("{event:?}").contains(&format!("waiting: {n}")),
+            "{event:?}"
+        );
+        sleep(Duration::from_secs(2));
+        assert!(
+            format!("{event:?}").contains(&format!("waiting: {}", n / 2)),
+            "{event:?}"
+        );
+        event.set();
+        assert!(join_all(waiters).iter().all(Result::is_ok));
+        let expected: Vec<_> = (0..n)
+            .step_by(2)
+            .map(|i| (i, false, 1))
+            .chain((1..n).step_by(2).map(|i| (i, true, 2)))
+            .collect();
+        assert!(
+            *order.borrow() == expected,
+            "each once, in order of arrival"
+        );
+    });
+}
+
+#[test]
+fn hundred_thousand_waiters_on_one_event_of_whom_every_second_times_out() {
+    let ended = child!(
+        hundred_thousand_waiters_on_one_event_of_whom_every_second_times_out,
+        || every_second_times_out(100_000)
+    );
+    ended.well();
+}
+
+/// As many as have a stack each where the system allows the usual 65,530 mappings in a process.
+#[test]
+fn thirty_thousand_waiters_on_one_event_of_whom_every_second_times_out() {
+    let ended = child!(
+        thirty_thousand_waiters_on_one_event_of_whom_every_second_times_out,
+        || every_second_times_out(30_000)
+    );
+    ended.well();
+}
+
+fn nodes() {
+    const WAITERS: usize = 12_500;
+    Simulation::new().run(|| {
+        let event = Rc::new(Event::new());
+        let waiters: Vec<_> = (0..WAITERS)
+            .map(|i| {
+                let event = event.clone();
+                spawn(move || {
+                    let limit = Duration::from_secs(if i % 2 == 0 { 1 } else { 100 });
+                    let e = &*event;
+                    wait_any_timeout(&[e, e, e, e, e, e, e, e], limit)
+                })
+            })
+            .collect();
+        sleep(Duration::from_millis(1));
+        assert!(
+            format!("{event:?}").contains("waiting: 100000"),
+            "{event:?}"
+        );
+        sleep(Duration::from_secs(2));
+        assert!(format!("{event:?}").contains("waiting: 50000"), "{event:?}");
+        event.set();
+        for (i, outcome) in join_all(waiters).into_iter().enumerate() {
+            assert_eq!(outcome.unwrap(), (i % 2 == 1).then_some(0));
+        }
+        assert!(format!("{event:?}").contains("waiting: 0"), "{event:?}");
+    });
+}
+
+/// 100,000 nodes on one event: 12,500 waiters that name it eight times each.
+#[test]
+fn hundred_thousand_nodes_on_one_event_of_which_every_second_times_out() {
+    let ended = child!(
+        hundred_thousand_nodes_on_one_event_of_which_every_second_times_out,
+        nodes
+    );
+    ended.well();
 }

@@ -93,6 +93,14 @@ pub(crate) enum Address {
 }
 
 impl Address {
+    /// Panics if the waiter is of a simulation, which others must not wake.
+    #[inline]
+    pub(crate) fn refuse_if_simulated(&self) {
+        if let Address::Hub { inbox, .. } = self {
+            inbox.refuse_if_simulated();
+        }
+    }
+
     /// Delivers a wake that the caller won by moving the waiter's word.
     pub(crate) fn wake(&self) {
         match self {
@@ -192,11 +200,17 @@ impl Inbox {
         self.simulated.store(true, Ordering::Relaxed);
     }
 
-    fn push(&self, entry: usize, link: &AtomicUsize) {
+    /// Panics in a thread that has no business with a simulation; before anything
+    /// has changed.
+    pub(crate) fn refuse_if_simulated(&self) {
+        // Relaxed: see `simulate`.
         assert!(
             !self.simulated.load(Ordering::Relaxed),
             "a Simulation was woken from another thread, which would make its result depend on chance"
         );
+    }
+
+    fn push(&self, entry: usize, link: &AtomicUsize) {
         let mut head = self.word.load(Ordering::Relaxed);
         loop {
             if head == CLOSED {
@@ -220,6 +234,7 @@ impl Inbox {
 
     /// Sends mail; gives it back if the hub has ended.
     pub(crate) fn send(&self, mail: Mail) -> Result<(), Mail> {
+        self.refuse_if_simulated();
         let first = {
             let mut mailbox = lock(&self.mailbox);
             if mailbox.closed {

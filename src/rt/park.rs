@@ -86,6 +86,7 @@ pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     }
     // The address first: it keeps the inbox alive until after the delivery.
     let address = waiter.address.clone();
+    address.refuse_if_simulated();
     let won = waiter.word.notify(index);
     if won {
         wakes.add(address);

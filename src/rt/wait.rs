@@ -42,9 +42,8 @@ use super::task::Site;
 use super::word::Outcome;
 use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
 use smallvec::SmallVec;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::panic::Location;
 
 /// A waiter's place in a list, in the frame of the method that waits.
 pub(crate) struct Node<V> {
@@ -270,9 +269,9 @@ impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
     }
 }
 
-super::sync::thread_cell! {
-    /// The monitor under whose lock this thread runs user code, 0 if none.
-    static LENT: Cell<usize> = Cell::new(0);
+super::sync::thread_lazy! {
+    /// The monitors under whose locks this thread runs user code, outermost first.
+    static LENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<S: State> Monitor<S> {
@@ -306,7 +305,11 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
 
     #[cold]
     fn lock_contended(&self) -> LockGuard<'_, R, S> {
-        if LENT.with(Cell::get) == std::ptr::from_ref(self).addr() {
+        let here = std::ptr::from_ref(self).addr();
+        if LENT
+            .try_with(|lent| lent.borrow().contains(&here))
+            .unwrap_or(false)
+        {
             panic!("a queue was used from inside the Ord or Clone of one of its own items");
         }
         self.state.lock()
@@ -315,9 +318,10 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// Marks that user code is about to run under this monitor's lock: it may
     /// neither wait nor come back here.
     pub(crate) fn lend(&self) -> Lent {
-        let outer = LENT.with(|l| l.replace(std::ptr::from_ref(self).addr()));
+        let here = std::ptr::from_ref(self).addr();
+        let noted = LENT.try_with(|lent| lent.borrow_mut().push(here)).is_ok();
         Party::current().task().forbid_switch();
-        Lent { outer }
+        Lent { noted }
     }
 
     /// The number in the fast word, now.
@@ -372,9 +376,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
         // raises, it has not been linked, or is unlinked.
         unsafe {
-            let place = Location::caller();
-            let site = Site { operation, place };
-            match self.prepare(&mut node, site, limit, value, decide) {
+            match self.prepare(&mut node, operation, limit, value, decide) {
                 Step::Ready(Ok(result)) => result,
                 Step::Ready(Err((end, value))) => finish(end, value),
                 Step::Suspend(switch) => {
@@ -393,11 +395,11 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// The node stays where it is until `resumed`, which the caller calls after
     /// the switch.
     #[inline(never)]
-    #[allow(clippy::type_complexity)]
+    #[track_caller]
     unsafe fn prepare<V, O>(
         &self,
         place: &mut MaybeUninit<Node<V>>,
-        site: Site,
+        operation: &'static str,
         limit: Limit,
         mut value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
@@ -410,6 +412,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         if let Some(result) = decide(state, wakes, &mut value) {
             return Step::Ready(Ok(result));
         }
+        let site = Site::here(operation);
         let party = Party::current();
         if let Some(obstacle) = party.obstacle() {
             drop(guard);
@@ -453,6 +456,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// # Safety
     ///
     /// `prepare` has linked this node for this party, and the wait is decided.
+    #[track_caller]
     unsafe fn complete<V>(&self, party: &Party, node: &mut MaybeUninit<Node<V>>) -> (End, V)
     where
         S: Waiters<V>,
@@ -510,12 +514,15 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
 
 /// User code runs under a monitor's lock while this lives.
 pub(crate) struct Lent {
-    outer: usize,
+    /// False while the thread's locals are torn down.
+    noted: bool,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        LENT.with(|l| l.set(self.outer));
+        if self.noted {
+            let _ = LENT.try_with(|lent| lent.borrow_mut().pop());
+        }
         // Asked anew: the thread may have got its hub meanwhile.
         Party::current().task().allow_switch();
     }
@@ -523,6 +530,7 @@ impl Drop for Lent {
 
 /// Raises what has interrupted a wait.
 #[cold]
+#[track_caller]
 fn raise_interruption(party: &Party) -> ! {
     if let Some(report) = party.deadlock() {
         panic!("{report}");
@@ -534,6 +542,7 @@ fn raise_interruption(party: &Party) -> ! {
 }
 
 /// What an obstacle means for a wait: say no, or raise, or panic.
+#[track_caller]
 fn refuse(obstacle: Obstacle, site: Site) -> Result<End, super::coroutine::Unwind> {
     match obstacle {
         Obstacle::Panicking => Ok(End::Refused(site)),
@@ -563,7 +572,7 @@ unsafe fn jump(switch: Switch) {
 #[inline(always)]
 #[track_caller]
 pub(crate) fn sleep(operation: &'static str, limit: Limit) -> End {
-    match prepare_sleep(Site::here(operation), limit) {
+    match prepare_sleep(operation, limit) {
         Step::Ready(end) => end,
         Step::Suspend(switch) => {
             // SAFETY: `prepare_sleep` made it for the caller, just now.
@@ -574,7 +583,9 @@ pub(crate) fn sleep(operation: &'static str, limit: Limit) -> End {
 }
 
 #[inline(never)]
-fn prepare_sleep(site: Site, limit: Limit) -> Step<End> {
+#[track_caller]
+fn prepare_sleep(operation: &'static str, limit: Limit) -> Step<End> {
+    let site = Site::here(operation);
     let party = Party::current();
     if let Some(obstacle) = party.obstacle() {
         return match refuse(obstacle, site) {
@@ -594,6 +605,7 @@ fn resumed_sleep() -> End {
     complete_sleep(&Party::current())
 }
 
+#[track_caller]
 fn complete_sleep(party: &Party) -> End {
     match party.settle() {
         Outcome::Notified(_) => End::Notified,
@@ -606,14 +618,16 @@ fn complete_sleep(party: &Party) -> End {
 #[inline(always)]
 #[track_caller]
 pub(crate) fn yield_now(operation: &'static str) {
-    if let Some(switch) = prepare_yield(Site::here(operation)) {
+    if let Some(switch) = prepare_yield(operation) {
         // SAFETY: `prepare_yield` made it for the caller, just now.
         unsafe { jump(switch) };
     }
 }
 
 #[inline(never)]
-fn prepare_yield(site: Site) -> Option<Switch> {
+#[track_caller]
+fn prepare_yield(operation: &'static str) -> Option<Switch> {
+    let site = Site::here(operation);
     let party = Party::current();
     match party.obstacle() {
         None => {}
@@ -701,7 +715,7 @@ pub(crate) fn wait_any(
 ) -> Option<usize> {
     // Never moved after they are filled, which is before the first is linked.
     let mut nodes: SmallVec<[Node<()>; 8]> = SmallVec::new();
-    match prepare_any(&mut nodes, Site::here(operation), limit, sources) {
+    match prepare_any(&mut nodes, operation, limit, sources) {
         Step::Ready(result) => result,
         Step::Suspend(switch) => {
             // SAFETY: `prepare_any` made it for the caller, just now.
@@ -712,12 +726,14 @@ pub(crate) fn wait_any(
 }
 
 #[inline(never)]
+#[track_caller]
 fn prepare_any(
     nodes: &mut SmallVec<[Node<()>; 8]>,
-    site: Site,
+    operation: &'static str,
     limit: Limit,
     sources: &[&dyn Source],
 ) -> Step<Option<usize>> {
+    let site = Site::here(operation);
     if let Some(ready) = sources.iter().position(|s| s.is_ready()) {
         return Step::Ready(Some(ready));
     }
@@ -763,6 +779,7 @@ fn resumed_any(nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
     complete_any(&Party::current(), nodes, sources)
 }
 
+#[track_caller]
 fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
     let outcome = party.settle();
     delist_all(nodes, sources);

@@ -69,6 +69,7 @@ impl Count {
 
 impl Permits {
     const_fn! {
+        #[track_caller]
         const fn new(permits: usize, bound: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "too many permits");
             let count = Count { permits, waiters: WaitList::new() };
@@ -528,6 +529,7 @@ impl Semaphore {
         /// static LIMIT: greenlet::sync::Semaphore = greenlet::sync::Semaphore::new(10);
         /// assert_eq!(LIMIT.available(), 10);
         /// ```
+        #[track_caller]
         pub const fn new(permits: usize) -> Self {
             Semaphore { permits: Permits::new(permits, MAX_PERMITS) }
         }
@@ -598,6 +600,7 @@ impl BoundedSemaphore {
         /// let s = greenlet::sync::BoundedSemaphore::new(2);
         /// assert_eq!(s.available(), 2);
         /// ```
+        #[track_caller]
         pub const fn new(permits: usize) -> Self {
             BoundedSemaphore { permits: Permits::new(permits, permits) }
         }

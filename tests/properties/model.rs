@@ -1,17 +1,25 @@
-//! The naive models, written from the docs: plain lists, linear searches, no cleverness. They know
+//! The naive model of scheduler, kills and scopes, written from the docs: plain lists, linear searches, no cleverness. They know
 //! what every wait must end with, when (in virtual milliseconds), and without a seed also in which
 //! order all that are awake run.
 //!
 //! One rule of the scheduler carries all of it: on the virtual clock time moves only when nobody is
-//! ready, and all timers of an instant expire before anybody runs. So whoever has a deadline that
-//! is not later than now, or was killed, is *leaving*: it takes nothing any more. It stays in line
-//! until it has run or was passed over by a notifier.
+//! ready. When it has come to an instant, sleeps and delayed starts end first, and those they wake
+//! run; then the limits of that instant, of waits and of scopes, expire all at once. *Then* is when
+//! nobody is ready any more; with a seed, where each resume is a turn of its own, it is after one
+//! resume. Whoever has an expired limit, or was killed, is *leaving*: it takes nothing any more. It
+//! stays in line until it has run or was passed over by a notifier.
+
+use crate::primitives::{EventModel, QueueModel, ResultModel, SemaphoreModel};
 
 pub(crate) type Ms = u64;
 
-/// When somebody was woken, by a timer (0) or by another greenlet (1), and a sequence number: the
-/// order in which those who are awake run.
-pub(crate) type Key = (Ms, u8, u64);
+/// When somebody was woken, and the order among those of that instant: first sleepers (0), then by
+/// number; limits that expired at once have one number, and go on in the order of their arming.
+pub(crate) type Key = (Ms, u8, u64, u64);
+
+/// Resumes of one instant, below the hub's budget: beyond it the hub ends its turn, and limits may
+/// expire, while somebody is ready.
+const TURN: u32 = 250;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unwind {
@@ -58,6 +66,8 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 struct Waiting {
     own: Option<(Ms, u64)>,
+    /// Its own time is no limit: it wakes then.
+    sleeps: bool,
     /// By kills and timeout scopes. A yield and a start are not.
     interruptible: bool,
     woken: Option<Key>,
@@ -91,62 +101,6 @@ impl Task {
     }
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct EventModel {
-    pub(crate) set: bool,
-    pub(crate) waiters: Vec<usize>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct ResultModel {
-    pub(crate) result: Option<Result<u32, u32>>,
-    pub(crate) waiters: Vec<usize>,
-}
-
-#[derive(Debug)]
-pub(crate) struct SemaphoreModel {
-    pub(crate) permits: usize,
-    pub(crate) bound: usize,
-    pub(crate) waiters: Vec<(usize, usize)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Fifo,
-    Lifo,
-    Priority,
-}
-
-#[derive(Debug)]
-pub(crate) struct QueueModel {
-    pub(crate) kind: Kind,
-    pub(crate) capacity: Option<usize>,
-    /// Priority and id, in order of arrival.
-    pub(crate) items: Vec<(u8, u32)>,
-    pub(crate) getters: Vec<usize>,
-    pub(crate) putters: Vec<(usize, (u8, u32))>,
-    pub(crate) joiners: Vec<usize>,
-    pub(crate) unfinished: usize,
-    pub(crate) shut_down: bool,
-}
-
-impl QueueModel {
-    pub(crate) fn has_room(&self) -> bool {
-        self.capacity.is_none_or(|c| self.items.len() < c)
-    }
-
-    /// Which item comes out next.
-    pub(crate) fn next(&self) -> Option<usize> {
-        match self.kind {
-            _ if self.items.is_empty() => None,
-            Kind::Fifo => Some(0),
-            Kind::Lifo => Some(self.items.len() - 1),
-            // The first of the smallest.
-            Kind::Priority => (0..self.items.len()).min_by_key(|&i| self.items[i].0),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) now: Ms,
@@ -162,6 +116,12 @@ pub(crate) struct Model {
     /// Those who wait for a task's end.
     pub(crate) joiners: Vec<Vec<usize>>,
     seq: u64,
+    /// The instant whose limits have expired, and the number they were given.
+    expired: (Ms, u64),
+    /// Of the latest resume, and how many there were at it.
+    instant: (Ms, u32),
+    /// The program was too long for one turn: nothing can be said of it.
+    pub(crate) vague: bool,
 }
 
 impl Model {
@@ -183,6 +143,9 @@ impl Model {
             semaphores,
             joiners: vec![Vec::new(); tasks],
             seq: 0,
+            expired: (0, 0),
+            instant: (Ms::MAX, 0),
+            vague: false,
         }
     }
 
@@ -205,36 +168,62 @@ impl Model {
         if waiting.woken.is_some() {
             return waiting.woken;
         }
-        let frames = task
-            .visible()
-            .filter(|f| waiting.interruptible && f.state == FrameState::Armed);
-        let timers = frames.map(|f| (f.deadline, f.seq)).chain(waiting.own);
-        timers
-            .min()
-            .filter(|&(t, _)| t <= self.now)
-            .map(|(t, seq)| (t, 0, seq))
+        let sleep = waiting
+            .own
+            .filter(|&(t, _)| waiting.sleeps && t <= self.now);
+        if let Some((t, seq)) = sleep {
+            return Some((t, 0, seq, 0));
+        }
+        let frames = task.visible().filter(|f| f.state == FrameState::Armed);
+        let frames = frames.map(|f| (f.deadline, f.seq));
+        let frames = frames.filter(|_| waiting.interruptible);
+        let (t, seq) = frames
+            .chain(waiting.own.filter(|_| !waiting.sleeps))
+            .filter(|&(t, _)| self.has_expired(t))
+            .min()?;
+        let number = if t == self.now { self.expired.1 } else { 0 };
+        Some((t, 1, number, seq))
+    }
+
+    /// Whether limits of that instant have expired.
+    pub(crate) fn has_expired(&self, deadline: Ms) -> bool {
+        deadline < self.now || deadline == self.now && self.expired.0 == self.now
+    }
+
+    /// Somebody runs: the limits of this instant may have expired before.
+    fn next_turn(&mut self) {
+        let (instant, resumes) = self.instant;
+        let again = instant == self.now;
+        self.instant = (self.now, if again { resumes + 1 } else { 1 });
+        self.vague |= !self.seeded && self.instant.1 > TURN;
+        let idle = (0..self.tasks.len()).all(|t| self.key(t).is_none());
+        if self.expired.0 < self.now && (idle || self.seeded && again) {
+            self.expired = (self.now, self.next_seq());
+        }
     }
 
     /// Spawned: ready at once, or after a delay.
     pub(crate) fn spawn(&mut self, t: usize, delay: Ms) {
         let seq = self.next_seq();
-        let woken = (delay == 0).then_some((self.now, 1, seq));
+        let woken = (delay == 0).then_some((self.now, 1, seq, 0));
         let own = (delay > 0).then_some((self.now + delay, seq));
         let grant = Some(Grant::Yes);
         self.tasks[t].waiting = Some(Waiting {
             own,
+            sleeps: true,
             interruptible: false,
             woken,
             grant,
         });
     }
 
-    /// Begins a wait.
-    pub(crate) fn begin(&mut self, t: usize, limit: Option<Ms>) {
+    /// Begins a wait, or a sleep.
+    pub(crate) fn begin(&mut self, t: usize, limit: Option<Ms>, sleeps: bool) {
         let seq = self.next_seq();
         let own = limit.map(|d| (self.now + d, seq));
         self.tasks[t].waiting = Some(Waiting {
             own,
+            sleeps,
             interruptible: true,
             woken: None,
             grant: None,
@@ -243,10 +232,11 @@ impl Model {
 
     /// To the end of the ready queue.
     pub(crate) fn begin_yield(&mut self, t: usize) {
-        let woken = Some((self.now, 1, self.next_seq()));
+        let woken = Some((self.now, 1, self.next_seq(), 0));
         let grant = Some(Grant::Yes);
         self.tasks[t].waiting = Some(Waiting {
             own: None,
+            sleeps: false,
             interruptible: false,
             woken,
             grant,
@@ -254,13 +244,13 @@ impl Model {
     }
 
     fn wake(&mut self, t: usize, grant: Option<Grant>) {
-        let key = (self.now, 1, self.next_seq());
+        let key = (self.now, 1, self.next_seq(), 0);
         let waiting = self.tasks[t].waiting.as_mut().expect("it waits");
         (waiting.woken, waiting.grant) = (Some(key), grant);
     }
 
     /// Gives it to that waiter, unless it is leaving.
-    fn offer(&mut self, t: usize, grant: Grant) -> bool {
+    pub(crate) fn offer(&mut self, t: usize, grant: Grant) -> bool {
         let stays = self.key(t).is_none();
         if stays {
             self.wake(t, Some(grant));
@@ -271,6 +261,7 @@ impl Model {
     /// It runs again: what was due?
     pub(crate) fn resume(&mut self, t: usize) -> Verdict {
         self.resumes += 1;
+        self.next_turn();
         let key = self.key(t);
         let others: Vec<_> = (0..self.tasks.len())
             .filter(|&o| o != t)
@@ -311,7 +302,7 @@ impl Model {
         if task.killed && !task.shielded() {
             return Some(Unwind::Kill);
         }
-        let fired = |f: &&Frame| f.state == FrameState::Armed && f.deadline <= self.now;
+        let fired = |f: &&Frame| f.state == FrameState::Armed && self.has_expired(f.deadline);
         let id = task.visible().find(fired)?.id;
         self.frame(t, id).state = FrameState::Raised;
         Some(Unwind::Frame(id))
@@ -373,167 +364,5 @@ impl Model {
         frame.seq = seq;
         frame.state = limit.map_or(FrameState::Cancelled, |_| FrameState::Armed);
         frame.deadline = limit.map_or(Ms::MAX, |d| now + d);
-    }
-
-    // ---- the primitives ----
-
-    /// Out of every line; behind it, there may now be enough for the next.
-    fn leave(&mut self, t: usize) {
-        self.events
-            .iter_mut()
-            .for_each(|e| e.waiters.retain(|&w| w != t));
-        self.results
-            .iter_mut()
-            .for_each(|r| r.waiters.retain(|&w| w != t));
-        self.joiners.iter_mut().for_each(|j| j.retain(|&w| w != t));
-        let q = &mut self.queue;
-        q.getters.retain(|&w| w != t);
-        q.putters.retain(|&(w, _)| w != t);
-        q.joiners.retain(|&w| w != t);
-        for s in 0..self.semaphores.len() {
-            let waiters = &mut self.semaphores[s].waiters;
-            if let Some(at) = waiters.iter().position(|&(w, _)| w == t) {
-                waiters.remove(at);
-                self.grant_permits(s);
-            }
-        }
-    }
-
-    pub(crate) fn set_event(&mut self, e: usize) {
-        self.events[e].set = true;
-        for waiter in std::mem::take(&mut self.events[e].waiters) {
-            self.offer(waiter, Grant::Yes);
-        }
-    }
-
-    /// False: it was set already.
-    pub(crate) fn set_result(&mut self, r: usize, result: Result<u32, u32>) -> bool {
-        if self.results[r].result.is_some() {
-            return false;
-        }
-        self.results[r].result = Some(result);
-        for waiter in std::mem::take(&mut self.results[r].waiters) {
-            self.offer(waiter, Grant::Yes);
-        }
-        true
-    }
-
-    /// True if so many are taken at once.
-    pub(crate) fn take_permits(&mut self, s: usize, n: usize) -> bool {
-        let semaphore = &mut self.semaphores[s];
-        let fits = n == 0 || semaphore.waiters.is_empty() && n <= semaphore.permits;
-        if fits {
-            semaphore.permits -= n;
-        }
-        fits
-    }
-
-    /// False, and nothing changes, over the bound.
-    pub(crate) fn release(&mut self, s: usize) -> bool {
-        let semaphore = &mut self.semaphores[s];
-        let fits = semaphore.permits < semaphore.bound;
-        if fits {
-            self.give_back(s, 1);
-        }
-        fits
-    }
-
-    /// A permit is dropped: up to the bound.
-    pub(crate) fn give_back(&mut self, s: usize, n: usize) {
-        let semaphore = &mut self.semaphores[s];
-        semaphore.permits = (semaphore.permits + n).min(semaphore.bound);
-        self.grant_permits(s);
-    }
-
-    fn grant_permits(&mut self, s: usize) {
-        while let Some(&(waiter, need)) = self.semaphores[s].waiters.first() {
-            if need > self.semaphores[s].permits {
-                return;
-            }
-            self.semaphores[s].waiters.remove(0);
-            if self.offer(waiter, Grant::Yes) {
-                self.semaphores[s].permits -= need;
-            }
-        }
-    }
-
-    /// `None`: it must wait. Else whether the item is in; it is not after a shutdown.
-    pub(crate) fn put(&mut self, item: (u8, u32)) -> Option<bool> {
-        if self.queue.shut_down {
-            return Some(false);
-        }
-        while !self.queue.getters.is_empty() {
-            let getter = self.queue.getters.remove(0);
-            if self.offer(getter, Grant::Item(item.1)) {
-                self.queue.unfinished += 1;
-                return Some(true);
-            }
-        }
-        self.queue.has_room().then(|| {
-            self.queue.items.push(item);
-            self.queue.unfinished += 1;
-            true
-        })
-    }
-
-    /// `None`: it must wait. `Some(None)`: the queue is shut down and empty.
-    pub(crate) fn get(&mut self) -> Option<Option<u32>> {
-        if let Some(at) = self.queue.next() {
-            let (_, id) = self.queue.items.remove(at);
-            while !self.queue.shut_down && self.queue.has_room() {
-                let Some(item) = self.take_putter() else {
-                    break;
-                };
-                self.queue.items.push(item);
-                self.queue.unfinished += 1;
-            }
-            return Some(Some(id));
-        }
-        if let Some((_, id)) = self.take_putter() {
-            self.queue.unfinished += 1;
-            return Some(Some(id));
-        }
-        self.queue.shut_down.then_some(None)
-    }
-
-    fn take_putter(&mut self) -> Option<(u8, u32)> {
-        while !self.queue.putters.is_empty() {
-            let (putter, item) = self.queue.putters.remove(0);
-            if self.offer(putter, Grant::Yes) {
-                return Some(item);
-            }
-        }
-        None
-    }
-
-    pub(crate) fn shutdown(&mut self) {
-        self.queue.shut_down = true;
-        for getter in std::mem::take(&mut self.queue.getters) {
-            self.offer(getter, Grant::ShutDown);
-        }
-        for (putter, _) in std::mem::take(&mut self.queue.putters) {
-            self.offer(putter, Grant::ShutDown);
-        }
-    }
-
-    pub(crate) fn shutdown_now(&mut self) -> Vec<u32> {
-        let mut left = Vec::new();
-        while let Some(at) = self.queue.next() {
-            left.push(self.queue.items.remove(at).1);
-        }
-        self.shutdown();
-        self.task_done(left.len());
-        left
-    }
-
-    /// `n` is more than are unfinished only in a `shutdown_now` after a `task_done` that came
-    /// before its item was got: an item is not done twice.
-    pub(crate) fn task_done(&mut self, n: usize) {
-        self.queue.unfinished = self.queue.unfinished.saturating_sub(n);
-        if self.queue.unfinished == 0 {
-            for joiner in std::mem::take(&mut self.queue.joiners) {
-                self.offer(joiner, Grant::Yes);
-            }
-        }
     }
 }

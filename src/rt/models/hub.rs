@@ -83,7 +83,7 @@ fn two_notifiers() {
 /// One set wakes three greenlets of another hub: more than a batch.
 #[test]
 fn broadcast_to_a_hub() {
-    explore("broadcast_to_a_hub", Some(4), || {
+    explore("broadcast_to_a_hub", Some(3), || {
         let (event, data) = pair();
         let setter = setter(&event, &data);
         let hub = on_hub(move || {
@@ -156,7 +156,11 @@ fn rendezvous_of_hubs() {
         let queue = Arc::new(Queue::rendezvous());
         let putter = on_hub({
             let queue = queue.clone();
-            move || spawn(move || queue.put(Box::new(1)).unwrap()).join().unwrap()
+            move || {
+                spawn(move || queue.put(Box::new(1)).unwrap())
+                    .join()
+                    .unwrap()
+            }
         });
         let getter = on_hub(move || assert_eq!(queue.get().map(|item| *item), Ok(1)));
         putter.join().unwrap();

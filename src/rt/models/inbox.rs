@@ -29,7 +29,7 @@ fn serve(inbox: &Inbox, records: &[Shared<Address>], wakes: usize, letters: usiz
 /// done before is seen.
 #[test]
 fn sleep_against_two_pushes() {
-    explore("sleep_against_two_pushes", Some(4), || {
+    explore("sleep_against_two_pushes", Some(3), || {
         let inbox = Inbox::new();
         let records = [0, 1].map(|index| Waiter::of_record(&inbox, index).address);
         let data = Arc::new(AtomicUsize::new(0));

@@ -57,7 +57,7 @@ fn event_set_against_clear() {
 #[test]
 fn event_set_against_leaving() {
     let seen = Seen::new();
-    explore("event_set_against_leaving", Some(3), {
+    explore("event_set_against_leaving", Some(2), {
         let seen = seen.clone();
         move || {
             let event = Arc::new(Event::new());
@@ -156,7 +156,7 @@ fn semaphore_release_against_wait() {
 /// One permit is out and two give it back: one of them is refused.
 #[test]
 fn bounded_semaphore_refuses() {
-    explore("bounded_semaphore_refuses", Some(3), || {
+    explore("bounded_semaphore_refuses", Some(2), || {
         let permits = Arc::new(BoundedSemaphore::new(1));
         permits.acquire().forget();
         let releasers = [(); 2].map(|()| {

@@ -210,36 +210,20 @@ fn ended_by_others(name: &str, bound: Option<usize>, ends: &'static [fn(&Word) -
     seen.all(2);
 }
 
+// A kill ends a wait of a greenlet only: see `ends`.
+
 #[test]
 fn wake_against_expiry() {
-    ended_by_others("wake_against_expiry", None, &[Word::expire]);
+    ended_by_others("wake_against_expiry", Some(4), &[Word::expire]);
 }
 
 #[test]
 fn wake_against_two_expiries() {
-    ended_by_others("wake_against_two_expiries", Some(3), &[Word::expire, Word::expire]);
-}
-
-/// A timeout scope of a plain thread is over, and unwinds its wait, unless the
-/// put was first. (Kills are for greenlets: see `ends`.)
-#[test]
-fn wake_against_scope() {
-    let seen = Seen::new();
-    explore("wake_against_scope", None, {
-        let seen = seen.clone();
-        move || {
-            let counter = Counter::new();
-            let putter = thread({
-                let counter = counter.clone();
-                move || counter.put(7)
-            });
-            let taken = crate::timeout(Duration::ZERO, || counter.take(Limit::Never));
-            seen.hit(taken.is_ok().into());
-            putter.join().unwrap();
-            assert_eq!(counter.rest().is_some(), taken.is_err());
-        }
-    });
-    seen.all(2);
+    ended_by_others(
+        "wake_against_two_expiries",
+        Some(3),
+        &[Word::expire, Word::expire],
+    );
 }
 
 /// The first in line leaves; what was put goes to the second or into stock.

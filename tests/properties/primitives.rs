@@ -1,0 +1,221 @@
+//! The naive models of the primitives: plain lists of those who wait.
+
+use crate::model::{Grant, Model};
+
+#[derive(Debug, Default)]
+pub(crate) struct EventModel {
+    pub(crate) set: bool,
+    pub(crate) waiters: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ResultModel {
+    pub(crate) result: Option<Result<u32, u32>>,
+    pub(crate) waiters: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SemaphoreModel {
+    pub(crate) permits: usize,
+    pub(crate) bound: usize,
+    pub(crate) waiters: Vec<(usize, usize)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Fifo,
+    Lifo,
+    Priority,
+}
+
+#[derive(Debug)]
+pub(crate) struct QueueModel {
+    pub(crate) kind: Kind,
+    pub(crate) capacity: Option<usize>,
+    /// Priority and id, in order of arrival.
+    pub(crate) items: Vec<(u8, u32)>,
+    pub(crate) getters: Vec<usize>,
+    pub(crate) putters: Vec<(usize, (u8, u32))>,
+    pub(crate) joiners: Vec<usize>,
+    pub(crate) unfinished: usize,
+    pub(crate) shut_down: bool,
+}
+
+impl QueueModel {
+    pub(crate) fn has_room(&self) -> bool {
+        self.capacity.is_none_or(|c| self.items.len() < c)
+    }
+
+    /// Which item comes out next.
+    pub(crate) fn next(&self) -> Option<usize> {
+        match self.kind {
+            _ if self.items.is_empty() => None,
+            Kind::Fifo => Some(0),
+            Kind::Lifo => Some(self.items.len() - 1),
+            // The first of the smallest.
+            Kind::Priority => (0..self.items.len()).min_by_key(|&i| self.items[i].0),
+        }
+    }
+}
+
+impl Model {
+    /// Out of every line; behind it, there may now be enough for the next.
+    pub(crate) fn leave(&mut self, t: usize) {
+        self.events
+            .iter_mut()
+            .for_each(|e| e.waiters.retain(|&w| w != t));
+        self.results
+            .iter_mut()
+            .for_each(|r| r.waiters.retain(|&w| w != t));
+        self.joiners.iter_mut().for_each(|j| j.retain(|&w| w != t));
+        let q = &mut self.queue;
+        q.getters.retain(|&w| w != t);
+        q.putters.retain(|&(w, _)| w != t);
+        q.joiners.retain(|&w| w != t);
+        for s in 0..self.semaphores.len() {
+            let waiters = &mut self.semaphores[s].waiters;
+            if let Some(at) = waiters.iter().position(|&(w, _)| w == t) {
+                waiters.remove(at);
+                self.grant_permits(s);
+            }
+        }
+    }
+
+    pub(crate) fn set_event(&mut self, e: usize) {
+        self.events[e].set = true;
+        for waiter in std::mem::take(&mut self.events[e].waiters) {
+            self.offer(waiter, Grant::Yes);
+        }
+    }
+
+    /// False: it was set already.
+    pub(crate) fn set_result(&mut self, r: usize, result: Result<u32, u32>) -> bool {
+        if self.results[r].result.is_some() {
+            return false;
+        }
+        self.results[r].result = Some(result);
+        for waiter in std::mem::take(&mut self.results[r].waiters) {
+            self.offer(waiter, Grant::Yes);
+        }
+        true
+    }
+
+    /// True if so many are taken at once.
+    pub(crate) fn take_permits(&mut self, s: usize, n: usize) -> bool {
+        let semaphore = &mut self.semaphores[s];
+        let fits = n == 0 || semaphore.waiters.is_empty() && n <= semaphore.permits;
+        if fits {
+            semaphore.permits -= n;
+        }
+        fits
+    }
+
+    /// False, and nothing changes, over the bound.
+    pub(crate) fn release(&mut self, s: usize) -> bool {
+        let semaphore = &mut self.semaphores[s];
+        let fits = semaphore.permits < semaphore.bound;
+        if fits {
+            self.give_back(s, 1);
+        }
+        fits
+    }
+
+    /// A permit is dropped: up to the bound.
+    pub(crate) fn give_back(&mut self, s: usize, n: usize) {
+        let semaphore = &mut self.semaphores[s];
+        semaphore.permits = (semaphore.permits + n).min(semaphore.bound);
+        self.grant_permits(s);
+    }
+
+    fn grant_permits(&mut self, s: usize) {
+        while let Some(&(waiter, need)) = self.semaphores[s].waiters.first() {
+            if need > self.semaphores[s].permits {
+                return;
+            }
+            self.semaphores[s].waiters.remove(0);
+            if self.offer(waiter, Grant::Yes) {
+                self.semaphores[s].permits -= need;
+            }
+        }
+    }
+
+    /// `None`: it must wait. Else whether the item is in; it is not after a shutdown.
+    pub(crate) fn put(&mut self, item: (u8, u32)) -> Option<bool> {
+        if self.queue.shut_down {
+            return Some(false);
+        }
+        while !self.queue.getters.is_empty() {
+            let getter = self.queue.getters.remove(0);
+            if self.offer(getter, Grant::Item(item.1)) {
+                self.queue.unfinished += 1;
+                return Some(true);
+            }
+        }
+        self.queue.has_room().then(|| {
+            self.queue.items.push(item);
+            self.queue.unfinished += 1;
+            true
+        })
+    }
+
+    /// `None`: it must wait. `Some(None)`: the queue is shut down and empty.
+    pub(crate) fn get(&mut self) -> Option<Option<u32>> {
+        if let Some(at) = self.queue.next() {
+            let (_, id) = self.queue.items.remove(at);
+            while !self.queue.shut_down && self.queue.has_room() {
+                let Some(item) = self.take_putter() else {
+                    break;
+                };
+                self.queue.items.push(item);
+                self.queue.unfinished += 1;
+            }
+            return Some(Some(id));
+        }
+        if let Some((_, id)) = self.take_putter() {
+            self.queue.unfinished += 1;
+            return Some(Some(id));
+        }
+        self.queue.shut_down.then_some(None)
+    }
+
+    fn take_putter(&mut self) -> Option<(u8, u32)> {
+        while !self.queue.putters.is_empty() {
+            let (putter, item) = self.queue.putters.remove(0);
+            if self.offer(putter, Grant::Yes) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        self.queue.shut_down = true;
+        for getter in std::mem::take(&mut self.queue.getters) {
+            self.offer(getter, Grant::ShutDown);
+        }
+        for (putter, _) in std::mem::take(&mut self.queue.putters) {
+            self.offer(putter, Grant::ShutDown);
+        }
+    }
+
+    pub(crate) fn shutdown_now(&mut self) -> Vec<u32> {
+        let mut left = Vec::new();
+        while let Some(at) = self.queue.next() {
+            left.push(self.queue.items.remove(at).1);
+        }
+        self.shutdown();
+        self.task_done(left.len());
+        left
+    }
+
+    /// `n` is more than are unfinished only in a `shutdown_now` after a `task_done` that came
+    /// before its item was got: an item is not done twice.
+    pub(crate) fn task_done(&mut self, n: usize) {
+        self.queue.unfinished = self.queue.unfinished.saturating_sub(n);
+        if self.queue.unfinished == 0 {
+            for joiner in std::mem::take(&mut self.queue.joiners) {
+                self.offer(joiner, Grant::Yes);
+            }
+        }
+    }
+}
