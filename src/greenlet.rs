@@ -4,7 +4,7 @@ use crate::error::JoinError;
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::Job;
 use crate::rt::inbox::Inbox;
-use crate::rt::park::Party;
+use crate::rt::park::{self, Party};
 use crate::rt::stack;
 use crate::rt::sync::Arc;
 use crate::rt::wait::{Latch, Source};
@@ -205,7 +205,7 @@ impl<T> Greenlet<T> {
         Greenlet { taker }
     }
 
-    fn control(&self) -> &Control<T> {
+    pub(crate) fn control(&self) -> &Control<T> {
         self.taker.extra()
     }
 
@@ -469,7 +469,7 @@ impl<T> Greenlet<T> {
             None => links.push(Box::new(f)),
             Some(outcome) => {
                 drop(links);
-                crate::no_switch(|| contain(|| f(outcome)));
+                park::no_switch(|| contain(|| f(outcome)));
             }
         }
     }

@@ -148,7 +148,8 @@ impl HubThread {
                 }
             }
         })?;
-        started.wait("HubThread::start", Limit::Never);
+        // Nobody could stop the thread if this wait were cut short.
+        crate::shield(|| started.wait("HubThread::start", Limit::Never));
         Ok(HubThread {
             handle: started.get().expect("waited for").clone(),
             stop,

@@ -10,6 +10,7 @@ use crate::rt::clock::Limit;
 use crate::rt::coroutine::{self, Unwind};
 use crate::rt::hub::Hub;
 use crate::rt::park::{self, Party};
+use crate::rt::report::report;
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{Monitor, State, WaitList, Waiters};
 use crate::start::{Watch, discard};
@@ -241,7 +242,20 @@ impl<T> ScopedGreenlet<'_, T> {
     #[inline(always)]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        self.handle.join()
+        let joining = Joining(&self.handle);
+        joining.0.control().set_joined(true);
+        self.handle.wait_at("ScopedGreenlet::join");
+        std::mem::forget(joining);
+        self.handle.taken()
+    }
+}
+
+/// A join that has not come to its end yet; if it is cut short there is none.
+struct Joining<'a, T>(&'a Greenlet<T>);
+
+impl<T> Drop for Joining<'_, T> {
+    fn drop(&mut self) {
+        self.0.control().set_joined(false);
     }
 }
 
@@ -358,13 +372,13 @@ where
 /// waited for may hold borrows of the caller's frame.
 fn wait_masked(site: Site, wait: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(wait))) {
-        let report = payload.downcast_ref::<String>();
-        eprintln!(
-            "greenlet: {} at {} cannot end; aborting\n{}",
+        let dump = payload.downcast_ref::<String>();
+        report(format_args!(
+            "{} at {} cannot end; aborting\n{}",
             site.operation,
             site.place,
-            report.map_or("", |r| r)
-        );
+            dump.map_or("", |dump| dump)
+        ));
         std::process::abort();
     }
 }
@@ -408,6 +422,10 @@ pub(crate) fn run_prepared<R>(
     if std::thread::panicking() {
         park::abort_panicking(site);
     }
+    assert!(
+        Party::current().task().may_switch(),
+        "run() where no wait is allowed: it waits for its greenlets"
+    );
     if let Some(hub) = Hub::get() {
         assert!(hub.at_root(), "run() inside a greenlet; use scope()");
         assert!(
@@ -421,11 +439,11 @@ pub(crate) fn run_prepared<R>(
     let result = catch_unwind(AssertUnwindSafe(f));
     hub.begin_close();
     hub.kill_all();
-    if let Err(report) = hub.drain(site) {
-        eprintln!(
-            "greenlet: {} at {} cannot end; aborting\n{report}",
+    if let Err(dump) = hub.drain(site) {
+        report(format_args!(
+            "{} at {} cannot end; aborting\n{dump}",
             site.operation, site.place
-        );
+        ));
         std::process::abort();
     }
     park::close_hub(hub);
@@ -508,14 +526,5 @@ pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
 /// assert!(panicked.is_err());
 /// ```
 pub fn no_switch<R>(f: impl FnOnce() -> R) -> R {
-    struct Allow;
-    impl Drop for Allow {
-        fn drop(&mut self) {
-            // Asked anew: the thread may have got its hub in `f`.
-            Party::current().task().allow_switch();
-        }
-    }
-    Party::current().task().forbid_switch();
-    let _allow = Allow;
-    f()
+    park::no_switch(f)
 }

@@ -7,12 +7,12 @@
 
 use crate::error::JoinError;
 use crate::rt::coroutine::{Job, Order};
-use crate::rt::hub::{self, Hub, Spawn};
+use crate::rt::hub::{self, Hub, Refusal, Spawn};
 use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
 use crate::rt::park::{self, Party};
 use crate::rt::stack;
-use crate::rt::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
-use crate::rt::task::Name;
+use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::rt::task::{Locals, Name};
 use crate::rt::wait::{self, Giver, Taker};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +52,8 @@ pub(crate) struct Control<T> {
     hub: Arc<Inbox>,
     /// The record in that hub, once there is one.
     index: AtomicUsize,
+    /// A scope's child is being joined, not only waited for.
+    joined: AtomicBool,
     /// Locked while the outcome is published, so that a link either is run by
     /// the greenlet or finds the outcome.
     links: Mutex<Vec<Link<T>>>,
@@ -79,6 +81,12 @@ impl<T> Control<T> {
             // Refused: the hub has ended, and told those who wait.
             _ => drop(self.hub.send(Mail::Kill { index, id })),
         }
+    }
+
+    /// Says that somebody is joining, or no longer.
+    pub(crate) fn set_joined(&self, joined: bool) {
+        // Relaxed: scoped handles stay on their thread or under its borrows.
+        self.joined.store(joined, Ordering::Relaxed);
     }
 
     pub(crate) fn label(&self) -> String {
@@ -118,6 +126,12 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
+fn drop_locals(locals: Option<&Locals>) {
+    while let Some(value) = locals.and_then(Locals::pop) {
+        contain(|| drop(value));
+    }
+}
+
 /// Drops a panic's payload, whose destructor may panic.
 pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
@@ -126,42 +140,52 @@ pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
 }
 
 impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {
+    fn new(body: F, giver: OutcomeGiver<T>, watch: W) -> Self {
+        Start {
+            body: Cell::new(Some(body)),
+            giver: Cell::new(Some(giver)),
+            watch,
+        }
+    }
+
     /// Publishes the outcome: links, joiners, watch, in this order. Never unwinds.
-    fn publish(&self, outcome: Outcome<T>) {
+    /// `locals`: those of the greenlet whose end this is, if it has begun; what a
+    /// link or the outcome's destructor puts there goes too.
+    fn publish(&self, outcome: Outcome<T>, locals: Option<&Locals>) {
         let Some(giver) = self.giver.take() else {
             return;
         };
+        drop_locals(locals);
         if W::WATCHES {
-            let joined = giver.latch().waiting() > 0;
+            let joined = giver.extra().joined.load(Ordering::Relaxed);
             self.watch.ending(outcome.as_ref().err(), joined);
         }
-        let party = Party::current();
         loop {
             let links = {
                 let mut links = giver.extra().links();
                 if links.is_empty() {
-                    giver.give(outcome);
+                    // Waking a Simulation from outside panics, here too.
+                    contain(|| giver.give(outcome));
                     break;
                 }
                 std::mem::take(&mut *links)
             };
             // Links may add links.
-            party.task().forbid_switch();
             for link in links {
-                contain(|| link(&outcome));
+                contain(|| park::no_switch(|| link(&outcome)));
             }
-            party.task().allow_switch();
         }
         let id = giver.extra().id;
         contain(|| drop(giver));
+        drop_locals(locals);
         self.watch.ended(id);
     }
 
     /// Drops the body unrun and publishes why.
-    fn cancel(&self, why: JoinError) {
+    fn cancel(&self, why: JoinError, locals: Option<&Locals>) {
         let body = self.body.take();
         contain(|| drop(body));
-        self.publish(Err(why));
+        self.publish(Err(why), locals);
     }
 }
 
@@ -181,27 +205,24 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
                     error
                 });
                 task.end();
-                while let Some(value) = task.locals.pop() {
-                    contain(|| drop(value));
-                }
-                self.publish(outcome);
+                self.publish(outcome, Some(&task.locals));
             }
             Order::Kill => {
                 task.end();
-                self.cancel(JoinError::Killed);
+                self.cancel(JoinError::Killed, Some(&task.locals));
             }
             Order::NoStack(error) => {
                 task.end();
                 // On the hub's one spare stack: it must not be left suspended.
                 task.forbid_switch();
-                self.cancel(JoinError::NoStack(error));
+                self.cancel(JoinError::NoStack(error), Some(&task.locals));
                 task.allow_switch();
             }
         }
     }
 
     fn abandon(&self) {
-        self.publish(Err(JoinError::HubClosed));
+        self.publish(Err(JoinError::HubClosed), None);
     }
 }
 
@@ -218,13 +239,16 @@ where
     T: 'a,
     W: Watch + 'a,
 {
+    if hub::thread_has_ended() {
+        // Its locals are being torn down: nothing that is spawned here could run.
+        let (giver, taker) = new_pair(&settings, Inbox::new());
+        let start = Start::new(f, giver, watch);
+        start.cancel(JoinError::HubClosed, None);
+        return taker;
+    }
     let hub = park::hub();
     let (giver, taker) = new_pair(&settings, hub.inbox().clone());
-    let job = Rc::new(Start {
-        body: Cell::new(Some(f)),
-        giver: Cell::new(Some(giver)),
-        watch,
-    });
+    let job = Rc::new(Start::new(f, giver, watch));
     let spawn = Spawn {
         id: taker.extra().id,
         job: erase(job.clone()),
@@ -235,7 +259,7 @@ where
     match hub.spawn(spawn) {
         // Relaxed: the index is only a hint for others, see `kill`.
         Ok(index) => taker.extra().index.store(index, Ordering::Relaxed),
-        Err(_) => job.cancel(JoinError::Killed),
+        Err(refusal) => job.cancel(refusal.into(), None),
     }
     taker
 }
@@ -246,8 +270,18 @@ fn new_pair<T>(settings: &Settings, hub: Arc<Inbox>) -> (OutcomeGiver<T>, Outcom
         name: settings.name.clone(),
         hub,
         index: AtomicUsize::new(UNKNOWN),
+        joined: AtomicBool::new(false),
         links: Mutex::new(Vec::new()),
     })
+}
+
+impl From<Refusal> for JoinError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closing => JoinError::Killed,
+            Refusal::NoStack(error) => JoinError::NoStack(error),
+        }
+    }
 }
 
 /// A greenlet on its way to another hub.
@@ -261,11 +295,7 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
     fn deliver(self: Box<Self>) {
         let (id, name) = (self.giver.extra().id, self.settings.name);
         // The job owns the giver from here on; the handle learns the record now.
-        let job = Rc::new(Start {
-            body: Cell::new(Some(self.body)),
-            giver: Cell::new(Some(self.giver)),
-            watch: (),
-        });
+        let job = Rc::new(Start::new(self.body, self.giver, ()));
         let spawn = Spawn {
             id,
             job: job.clone(),
@@ -274,7 +304,8 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
             delay: None,
         };
         match park::hub().spawn(spawn) {
-            Err(_) => job.cancel(JoinError::HubClosed),
+            Err(Refusal::Closing) => job.cancel(JoinError::HubClosed, None),
+            Err(refusal) => job.cancel(refusal.into(), None),
             Ok(index) => {
                 let giver = job.giver.take().expect("just put there");
                 giver.extra().index.store(index, Ordering::Relaxed);
@@ -284,12 +315,8 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
     }
 
     fn refuse(self: Box<Self>) {
-        let job = Start {
-            body: Cell::new(Some(self.body)),
-            giver: Cell::new(Some(self.giver)),
-            watch: (),
-        };
-        job.cancel(JoinError::HubClosed);
+        let job = Start::new(self.body, self.giver, ());
+        job.cancel(JoinError::HubClosed, None);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Elapsed;
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{Unwind, can_unwind};
-use crate::rt::park::Party;
+use crate::rt::park::{Owner, Party};
 use crate::rt::task::FrameState;
 use std::cell::Cell;
 use std::fmt;
@@ -113,8 +113,10 @@ impl Timeout {
     /// See [`Timeout`].
     pub fn run<R>(self, f: impl FnOnce(&TimeoutHandle) -> R) -> Result<R, Elapsed> {
         assert!(can_unwind(), "timeout scopes need panic = \"unwind\"");
+        let party = Party::current();
         let handle = TimeoutHandle {
-            frame: Party::current().open_frame(self.limit),
+            frame: party.open_frame(self.limit),
+            owner: party.owner(),
             raised: Cell::new(false),
             here: PhantomData,
         };
@@ -132,13 +134,16 @@ impl Timeout {
     }
 }
 
-/// The handle of a running [`Timeout`]; it stays with its greenlet.
+/// The handle of a running [`Timeout`]. It stays on its thread; a scoped greenlet
+/// may borrow it, and acts on the scope that it belongs to.
 ///
 /// # Examples
 ///
 /// See [`Timeout`].
 pub struct TimeoutHandle {
     frame: u64,
+    /// Whose frame it is: a scoped greenlet may borrow the handle.
+    owner: Owner,
     /// Raised once, before a later `reset`.
     raised: Cell<bool>,
     here: PhantomData<*mut ()>,
@@ -189,12 +194,12 @@ impl TimeoutHandle {
     /// }).unwrap();
     /// ```
     pub fn is_pending(&self) -> bool {
-        let party = Party::current();
+        let party = self.owner.party();
         party.task().frame(self.frame, |f| f.state) == Some(FrameState::Armed)
     }
 
     fn change(&self, state: FrameState, limit: Limit) {
-        let was = Party::current().reset_frame(self.frame, state, limit);
+        let was = self.owner.party().reset_frame(self.frame, state, limit);
         if was == Some(FrameState::Raised) {
             self.raised.set(true);
         }

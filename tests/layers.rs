@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/word", &[]),
     ("rt/sync", &[]),
     ("rt/clock", &[]),
+    ("rt/report", &[]),
     ("rt/stack", &[]),
     ("rt/timers", &[]),
     ("rt/coroutine", &["rt/stack"]),
@@ -42,8 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["rt/coroutine"]),
     ("current", &["rt"]),
     ("start", &["rt"]),
-    ("greenlet", &["rt", "start", "no_switch"]),
-    ("hub_handle", &["rt", "greenlet", "run"]),
+    ("greenlet", &["rt", "start"]),
+    ("hub_handle", &["rt", "greenlet", "run", "shield"]),
     ("scope", &["rt", "start", "greenlet"]),
     ("timeout", &["rt"]),
     ("local", &["rt"]),
@@ -60,7 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/mod", &["sync"]),
 ];
 
-const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "error"];
+const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "rt/report", "error"];
 
 /// Files that may contain `unsafe`.
 const UNSAFE: &[&str] = &["rt/wait", "rt/coroutine", "rt/stack"];

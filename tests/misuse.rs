@@ -1006,12 +1006,12 @@ fn no_switch_in_which_the_hub_is_made_ends_with_its_closure() {
 }
 
 #[test]
-fn no_switch_around_run_ends_with_its_closure() {
+fn run_inside_no_switch_panics_with_and_without_a_hub() {
     std::thread::spawn(|| {
-        no_switch(|| run(|| ()));
-        sleep(ms(1));
+        let refused = || catch_unwind(|| no_switch(|| run(|| ()))).is_err();
+        assert!(refused());
         HubHandle::current();
-        no_switch(|| run(|| ()));
+        assert!(refused());
         sleep(ms(1));
     })
     .join()

@@ -18,8 +18,8 @@ use std::time::Duration;
 use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn, timeout,
-    wait_all, wait_any, wait_any_timeout, yield_now,
+    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
+    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -533,7 +533,9 @@ fn wake_of_a_simulation_from_another_thread_does_not_lose_the_wakes_of_others() 
         }
     );
     assert!(
-        ended.out.contains("panicked: true, woken: [true, true, true]"),
+        ended
+            .out
+            .contains("panicked: true, woken: [true, true, true]"),
         "{ended:#?}"
     );
 }
@@ -603,6 +605,54 @@ fn thread_that_ends_after_run_says_nothing() {
     });
     ended.well();
     assert!(!ended.err.contains("left"), "{ended:#?}");
+}
+
+/// While a thread's locals are torn down it counts as one without a hub: all that such a thread can do works.
+fn in_the_destructor_of_a_thread_local(f: fn()) {
+    struct AtEnd(Cell<Option<fn()>>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            self.0.take().unwrap()();
+            println!("TORN DOWN");
+        }
+    }
+    thread_local!(static AT_END: AtEnd = const { AtEnd(Cell::new(None)) });
+    let thread = std::thread::spawn(move || {
+        AT_END.with(|a| a.0.set(Some(f))); // made before this crate's, so dropped after them
+        spawn(|| ()).join().unwrap();
+        run(|| ());
+        sleep(Duration::from_millis(1));
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn timeout_scope_while_a_thread_s_locals_are_torn_down_expires() {
+    let ended = child!(
+        timeout_scope_while_a_thread_s_locals_are_torn_down_expires,
+        || in_the_destructor_of_a_thread_local(|| {
+            assert!(timeout(Duration::from_millis(1), || Event::new().wait()).is_err());
+        })
+    );
+    ended.well();
+    assert!(ended.out.contains("TORN DOWN"), "{ended:#?}");
+}
+
+#[test]
+fn no_switch_and_queues_while_a_thread_s_locals_are_torn_down_work() {
+    let ended = child!(
+        no_switch_and_queues_while_a_thread_s_locals_are_torn_down_work,
+        || in_the_destructor_of_a_thread_local(|| {
+            greenlet::no_switch(|| ());
+            shield(|| ());
+            let q = PriorityQueue::unbounded();
+            q.put(2).unwrap();
+            q.put(1).unwrap();
+            assert_eq!((q.peek_nowait(), q.get()), (Ok(1), Ok(1)));
+        })
+    );
+    ended.well();
+    assert!(ended.out.contains("TORN DOWN"), "{ended:#?}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use greenlet::sync::{
     Semaphore,
 };
 use greenlet::{
-    Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, Timeout, finally, join_all,
-    now, run, shield, sleep, spawn, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, Timeout, finally, join_all, now,
+    run, shield, sleep, spawn, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 fn ms(n: u64) -> Duration {

@@ -14,6 +14,7 @@
 //! 3. memory made by [`leak`] is given back by [`reclaim`] only when nobody can
 //!    reach it any more.
 
+use super::report::report;
 use super::stack::{self, ColouredStack};
 use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
@@ -101,11 +102,15 @@ impl<Y: 'static> Worker<Y> {
     }
 }
 
-struct AbortOnUnwind;
+/// Ends the process if it is dropped: where an unwind would leave nodes of live
+/// waits behind. Forget it when the danger is over.
+pub(crate) struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("greenlet: a panic escaped a greenlet's root; this is a bug, aborting");
+        report(format_args!(
+            "a panic in the machinery itself; this is a bug, aborting"
+        ));
         std::process::abort();
     }
 }

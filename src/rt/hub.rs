@@ -31,14 +31,16 @@ pub(crate) use idle::set_deadlock_after;
 pub(crate) use record::Record;
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, Job, Order, Worker, Yielder};
+use super::coroutine::{self, AbortOnUnwind, Job, Order, Worker, Yielder};
 use super::inbox::{Inbox, Mail};
+use super::report::report;
 use super::stack;
 use super::sync::{Arc, thread_cell, thread_lazy};
 use super::task::{FrameState, Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use record::Life;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ pub(crate) const BUDGET: u32 = 256;
 
 type HubRef = &'static Hub;
 type RecordRef = &'static Record;
+type WorkerRef = &'static Worker<HubRef>;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +102,13 @@ pub(crate) struct Spawn {
     pub(crate) delay: Option<Duration>,
 }
 
+/// Why a hub takes no new greenlet.
+pub(crate) enum Refusal {
+    Closing,
+    /// Not even the stack on which unstarted greenlets are ended.
+    NoStack(io::Error),
+}
+
 /// See the module.
 pub(crate) struct Hub {
     // First the fields that each switch touches.
@@ -113,10 +123,11 @@ pub(crate) struct Hub {
     timers: RefCell<Timers<Key>>,
     records: RefCell<Vec<RecordRef>>,
     free: RefCell<Vec<RecordRef>>,
-    workers: RefCell<Vec<&'static Worker<HubRef>>>,
+    /// Idle stacks by size; there are few sizes.
+    workers: RefCell<Vec<(usize, Vec<WorkerRef>)>>,
     /// A stack kept back for greenlets that can have none of their own: their
     /// bodies are dropped on it.
-    spare: Cell<Option<&'static Worker<HubRef>>>,
+    spare: Cell<Option<WorkerRef>>,
     live: Cell<usize>,
     /// Inside `run`.
     running: Cell<bool>,
@@ -126,6 +137,8 @@ pub(crate) struct Hub {
     draining: Cell<bool>,
     /// The state of the generator that shuffles the ready order, if one does.
     seed: Cell<Option<u64>>,
+    /// The last turn left a limit that was due to the next one.
+    passed_over: Cell<bool>,
     /// Set when the root's wait was ended because nothing could ever end it.
     deadlock: Cell<Option<String>>,
     reported: Cell<bool>,
@@ -134,6 +147,17 @@ pub(crate) struct Hub {
 thread_cell! {
     /// The thread's hub. It has no destructor, so it can be asked for at any time.
     static HUB: Cell<Option<HubRef>> = Cell::new(None);
+}
+
+thread_cell! {
+    /// The thread's locals are being torn down: it counts as hub-less, and what is
+    /// spawned on it could never run.
+    static ENDED: Cell<bool> = Cell::new(false);
+}
+
+/// Whether the thread is past the point where its hub was ended.
+pub(crate) fn thread_has_ended() -> bool {
+    ENDED.with(Cell::get) && Hub::get().is_none()
 }
 
 /// Ends the hub of a thread that ends without having done so itself.
@@ -146,6 +170,7 @@ impl Drop for AtThreadEnd {
         if cfg!(greenlet_loom) {
             return;
         }
+        ENDED.with(|ended| ended.set(true));
         if let Some(hub) = Hub::get() {
             hub.close();
         }
@@ -197,6 +222,7 @@ impl Hub {
             closing: Cell::new(false),
             draining: Cell::new(false),
             seed: Cell::new(None),
+            passed_over: Cell::new(false),
             deadlock: Cell::new(None),
             reported: Cell::new(false),
         });
@@ -240,6 +266,11 @@ impl Hub {
     #[inline]
     pub(crate) fn is_root(&self, record: RecordRef) -> bool {
         std::ptr::eq(record, self.root)
+    }
+
+    #[inline]
+    pub(crate) fn root(&self) -> RecordRef {
+        self.root
     }
 
     #[inline]
@@ -337,6 +368,8 @@ impl Hub {
     /// nothing can ever wake it, its wait is ended as expired, with a report.
     #[inline(never)]
     pub(crate) fn run_root(&'static self) {
+        // An unwind from here would leave the wait of the root with its node linked.
+        let bomb = AbortOnUnwind;
         let mut hub = self;
         loop {
             if hub.budget.get() == 0 {
@@ -352,7 +385,7 @@ impl Hub {
                 hub = worker.resume().expect("a bound worker does not end");
             } else if hub.is_root(record) {
                 hub.current.set(record);
-                return;
+                return std::mem::forget(bomb);
             } else {
                 hub = hub.start(record);
             }
@@ -366,9 +399,8 @@ impl Hub {
         let size = record.stack_size.get();
         let pooled = {
             let mut pool = self.workers.borrow_mut();
-            // Nearly always the newest: sizes other than the default are rare.
-            let at = pool.iter().rposition(|w| w.size() == size);
-            at.map(|at| pool.remove(at))
+            let class = pool.iter_mut().find(|(class, _)| *class == size);
+            class.and_then(|(_, idle)| idle.pop())
         };
         let worker = match pooled.map_or_else(|| Worker::start(size, Hub::enter), Ok) {
             Ok(worker) => worker,
@@ -416,7 +448,11 @@ impl Hub {
         if on_spare {
             self.spare.set(Some(worker));
         } else {
-            self.workers.borrow_mut().push(worker);
+            let mut pool = self.workers.borrow_mut();
+            match pool.iter_mut().find(|(class, _)| *class == worker.size()) {
+                Some((_, idle)) => idle.push(worker),
+                None => pool.push((worker.size(), vec![worker])),
+            }
         }
         self.release(record);
         if self.live.get() == 0 && self.draining.get() && self.root.waiter.word.notify(0) {
@@ -446,8 +482,10 @@ impl Hub {
         self.turn_began.set(now);
         if !self.timers.borrow().is_empty() {
             self.timers.borrow_mut().settle(now);
+            // A limit is passed over for one turn at most.
+            let patient = !self.passed_over.take();
             let mut woken = false;
-            while let Some(key) = self.pop_expired(now, woken) {
+            while let Some(key) = self.pop_expired(now, woken && patient) {
                 woken |= !key.is_limit();
                 self.expire(key);
             }
@@ -472,6 +510,7 @@ impl Hub {
         let mut timers = self.timers.borrow_mut();
         let next = timers.expired(now)?;
         if woken && next.is_limit() {
+            self.passed_over.set(true);
             return None;
         }
         timers.pop_expired(now)
@@ -508,13 +547,15 @@ impl Hub {
 
     // ---- greenlets ----
 
-    /// A new greenlet; `Err` gives the job back if the hub is ending.
-    pub(crate) fn spawn(&'static self, spawn: Spawn) -> Result<usize, Rc<dyn Job>> {
+    /// A new greenlet; returns its record's index.
+    pub(crate) fn spawn(&'static self, spawn: Spawn) -> Result<usize, Refusal> {
         if self.closing.get() {
-            return Err(spawn.job);
+            return Err(Refusal::Closing);
         }
         if self.spare.get().is_none() && self.live.get() == 0 {
-            self.keep_spare();
+            // Reserved before the first greenlet needs it.
+            let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
+            self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
         }
         let recycled = self.free.borrow_mut().pop();
         let record = recycled.unwrap_or_else(|| {
@@ -543,15 +584,6 @@ impl Hub {
             }
         }
         Ok(record.index)
-    }
-
-    /// Reserves the spare stack. Without even that one, nothing can be told
-    /// apart from an exhausted process.
-    #[cold]
-    fn keep_spare(&self) {
-        let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter)
-            .expect("no memory for a hub's first stack");
-        self.spare.set(Some(spare));
     }
 
     /// Asks the greenlet `id` to end, if it is still in the record `index`. Who
@@ -602,6 +634,13 @@ impl Hub {
                 self.kill_record(record);
             }
         }
+    }
+
+    /// The record of a task that is alive, by what `address_of` said.
+    pub(crate) fn record_of(&self, (index, id): (usize, u64)) -> RecordRef {
+        let record = self.records.borrow()[index];
+        assert_eq!(record.id.get(), id, "the owner of a scope outlives it");
+        record
     }
 
     /// The index and id under which the running greenlet can be killed or its
@@ -723,14 +762,17 @@ impl Hub {
 
     /// Ends the hub: at the end of `run`, or of its thread.
     pub(crate) fn close(&'static self) {
+        // First: refused closures are dropped below, and their destructors must
+        // not find a hub that is going.
+        HUB.with(|h| h.set(None));
         self.begin_close();
         self.inbox.close();
-        HUB.with(|h| h.set(None));
         if self.live.get() > 0 {
             return self.abandon();
         }
         let workers = self.workers.take();
-        for worker in workers.into_iter().chain(self.spare.take()) {
+        let idle = workers.into_iter().flat_map(|(_, idle)| idle);
+        for worker in idle.chain(self.spare.take()) {
             worker.retire();
         }
         let records = self.records.take();
@@ -752,7 +794,9 @@ impl Hub {
                 std::mem::forget(job);
             }
         }
-        eprintln!("greenlet: a thread has ended with {left} greenlets left; they are leaked");
+        report(format_args!(
+            "a thread has ended with {left} greenlets left; they are leaked"
+        ));
     }
 
     /// Moves the root's open frames back to the thread that loses its hub.

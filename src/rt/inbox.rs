@@ -93,12 +93,9 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Panics if the waiter is of a simulation, which others must not wake.
-    #[inline]
-    pub(crate) fn refuse_if_simulated(&self) {
-        if let Address::Hub { inbox, .. } = self {
-            inbox.refuse_if_simulated();
-        }
+    /// True if the waiter is of a simulation, which others must not wake.
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self, Address::Hub { inbox, .. } if inbox.is_simulated())
     }
 
     /// Delivers a wake that the caller won by moving the waiter's word.
@@ -200,14 +197,16 @@ impl Inbox {
         self.simulated.store(true, Ordering::Relaxed);
     }
 
-    /// Panics in a thread that has no business with a simulation; before anything
-    /// has changed.
-    pub(crate) fn refuse_if_simulated(&self) {
+    fn is_simulated(&self) -> bool {
         // Relaxed: see `simulate`.
-        assert!(
-            !self.simulated.load(Ordering::Relaxed),
+        self.simulated.load(Ordering::Relaxed)
+    }
+
+    /// Panics in the thread that has woken a simulation.
+    pub(crate) fn refuse_intruder() -> ! {
+        panic!(
             "a Simulation was woken from another thread, which would make its result depend on chance"
-        );
+        )
     }
 
     fn push(&self, entry: usize, link: &AtomicUsize) {
@@ -234,11 +233,14 @@ impl Inbox {
 
     /// Sends mail; gives it back if the hub has ended.
     pub(crate) fn send(&self, mail: Mail) -> Result<(), Mail> {
-        self.refuse_if_simulated();
         let first = {
             let mut mailbox = lock(&self.mailbox);
             if mailbox.closed {
                 return Err(mail);
+            }
+            if self.is_simulated() {
+                drop(mailbox);
+                Inbox::refuse_intruder();
             }
             mailbox.mail.push(mail);
             mailbox.mail.len() == 1

@@ -12,12 +12,13 @@
 //! | `stack` | sizes and allocation of stacks |
 //! | `clock` | real and virtual time |
 //! | `word` | the wait word: who ends a wait |
+//! | `report` | the lines on stderr |
 //! | `sync` | std and parking_lot, or loom |
 //!
 //! # Arrows
 //!
 //! `wait -> park -> hub -> {task, inbox, timers, coroutine} -> {clock, stack}`;
-//! `sync`, `word` and `clock` are leaves that all may use; `task` names the
+//! `sync`, `word`, `clock` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
 //!
@@ -36,6 +37,7 @@ pub(crate) mod coroutine;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 pub(crate) mod park;
+pub(crate) mod report;
 pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod task;

@@ -22,10 +22,13 @@
 use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch};
-use super::inbox::{Address, Waiter};
-use super::sync::{Arc, thread_lazy};
+use super::inbox::{Address, Inbox, Waiter};
+use super::report::report;
+use super::sync::{Arc, thread_cell, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
 use super::word::Outcome;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -65,8 +68,14 @@ impl Wakes {
     /// Delivers all. Without the lock that they were collected under.
     #[cold]
     pub(crate) fn deliver(self) {
+        let mut intruded = false;
         for address in self.first.into_iter().chain(self.rest) {
+            intruded |= address.is_simulated();
             address.wake();
+        }
+        // After the last, so that no other waiter pays for it.
+        if intruded {
+            Inbox::refuse_intruder();
         }
     }
 }
@@ -86,7 +95,6 @@ pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     }
     // The address first: it keeps the inbox alive until after the delivery.
     let address = waiter.address.clone();
-    address.refuse_if_simulated();
     let won = waiter.word.notify(index);
     if won {
         wakes.add(address);
@@ -108,9 +116,18 @@ impl Thread {
         })
     }
 
-    /// The calling thread's own. While its locals are torn down, a fresh one.
+    /// The calling thread's own.
     fn current() -> Rc<Self> {
-        THREAD.try_with(Rc::clone).unwrap_or_else(|_| Thread::new())
+        THREAD.try_with(Rc::clone).unwrap_or_else(|_| {
+            LATE.with(|late| {
+                let thread = match late.take() {
+                    Some(thread) => ManuallyDrop::into_inner(thread),
+                    None => Thread::new(),
+                };
+                late.set(Some(ManuallyDrop::new(thread.clone())));
+                thread
+            })
+        })
     }
 }
 
@@ -118,11 +135,32 @@ thread_lazy! {
     static THREAD: Rc<Thread> = Thread::new();
 }
 
+thread_cell! {
+    /// The thread's own after `THREAD` was torn down; leaked, if it comes to that.
+    static LATE: Cell<Option<ManuallyDrop<Rc<Thread>>>> = Cell::new(None);
+}
+
 /// Who calls.
 pub(crate) enum Party {
     /// A greenlet, or the root of a thread with a hub.
     Hub(&'static Hub, &'static Record),
     Thread(Rc<Thread>),
+}
+
+/// A party that is known to be alive: a greenlet by its record and id, or the
+/// thread itself, which is the root once there is a hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner(Option<(usize, u64)>);
+
+impl Owner {
+    pub(crate) fn party(self) -> Party {
+        match (Hub::get(), self.0) {
+            (Some(hub), Some(address)) => Party::Hub(hub, hub.record_of(address)),
+            (Some(hub), None) => Party::Hub(hub, hub.root()),
+            (None, None) => Party::Thread(Thread::current()),
+            (None, Some(_)) => unreachable!("a greenlet's hub lives"),
+        }
+    }
 }
 
 /// Why a wait does not happen.
@@ -160,6 +198,14 @@ impl Party {
         }
     }
 
+    /// Who this is, to be found again on the same thread.
+    pub(crate) fn owner(&self) -> Owner {
+        match self {
+            Party::Hub(hub, record) if !hub.is_root(record) => Owner(Some(hub.address_of(record))),
+            _ => Owner(None),
+        }
+    }
+
     /// The time as this party sees it.
     pub(crate) fn now(&self) -> Instant {
         match self {
@@ -184,7 +230,10 @@ impl Party {
     #[cold]
     fn report_swallowed(&self, due: Unwind) {
         if due == Unwind::Kill && self.task().swallows_kills() {
-            eprintln!("greenlet: {} keeps swallowing its kill", self.describe());
+            report(format_args!(
+                "{} keeps swallowing its kill",
+                self.describe()
+            ));
         }
     }
 
@@ -251,8 +300,9 @@ impl Party {
     #[inline]
     pub(crate) fn deadlock(&self) -> Option<String> {
         match self {
-            Party::Hub(hub, _) => hub.take_deadlock(),
-            Party::Thread(_) => None,
+            // The report is the root's, whoever looks.
+            Party::Hub(hub, record) if hub.is_root(record) => hub.take_deadlock(),
+            _ => None,
         }
     }
 
@@ -374,12 +424,12 @@ pub(crate) fn close_hub(hub: &'static Hub) {
 /// other greenlets run in the middle of an unwind, and nothing could be returned.
 #[cold]
 pub(crate) fn abort_panicking(site: Site) -> ! {
-    eprintln!(
-        "greenlet: {} at {} would wait while {} is panicking; aborting",
+    report(format_args!(
+        "{} at {} would wait while {} is panicking; aborting",
         site.operation,
         site.place,
         Party::current().describe()
-    );
+    ));
     std::process::abort()
 }
 
@@ -399,4 +449,18 @@ pub(crate) fn locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
                 .unwrap_or_else(|_| f.take().expect("not called")(&Locals::default()))
         }
     }
+}
+
+/// Runs `f`, in which a wait that would have to suspend panics.
+pub(crate) fn no_switch<R>(f: impl FnOnce() -> R) -> R {
+    struct Allow;
+    impl Drop for Allow {
+        fn drop(&mut self) {
+            // Asked anew: the thread may have got its hub in `f`.
+            Party::current().task().allow_switch();
+        }
+    }
+    Party::current().task().forbid_switch();
+    let _allow = Allow;
+    f()
 }

@@ -160,6 +160,9 @@ macro_rules! thread_lazy {
 }
 #[cfg(greenlet_loom)]
 macro_rules! thread_lazy {
-    ($($rest:tt)*) => { loom::thread_local! { $($rest)* } };
+    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+        // In braces: loom's macro does not know an initial `const`.
+        loom::thread_local! { $(#[$meta])* static $name: $ty = { $init }; }
+    };
 }
 pub(crate) use thread_lazy;

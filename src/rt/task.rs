@@ -78,8 +78,11 @@ pub(crate) struct Task {
     site: Cell<Option<(Site, Instant)>>,
     kills_raised: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
-    next_frame: Cell<u64>,
     pub(crate) locals: Locals,
+}
+
+super::sync::thread_cell! {
+    static NEXT_FRAME: Cell<u64> = Cell::new(0);
 }
 
 /// After so many kills that were raised and swallowed, say so.
@@ -152,8 +155,9 @@ impl Task {
     }
 
     pub(crate) fn open(&self, shield: bool) -> u64 {
-        let id = self.next_frame.get();
-        self.next_frame.set(id + 1);
+        // Unique on the thread, so that a payload that was kept is not taken for
+        // another's.
+        let id = NEXT_FRAME.with(|next| next.replace(next.get() + 1));
         self.frames.borrow_mut().push(Frame {
             id,
             shield,
@@ -208,7 +212,6 @@ impl Task {
     pub(crate) fn hand_frames_to(&self, other: &Task, mut adapt: impl FnMut(&mut Frame)) {
         let mut frames = std::mem::take(&mut *self.frames.borrow_mut());
         frames.iter_mut().for_each(&mut adapt);
-        other.next_frame.set(self.next_frame.get());
         other.no_switch.set(self.no_switch.take());
         other.refresh(&frames);
         *other.frames.borrow_mut() = frames;
@@ -250,7 +253,10 @@ impl Task {
         self.kills_raised.set(0);
         self.no_switch.set(0);
         self.site.set(None);
-        // A full map was emptied by `Locals::drop_all`; nothing else is in it.
+        debug_assert!(
+            self.locals.0.borrow().is_empty(),
+            "locals end with their greenlet"
+        );
     }
 
     /// The instant a frame's limit means, for a task that has no timers.

@@ -32,6 +32,7 @@
 //! writes it back, with the bit still set if somebody waits.
 
 use super::clock::Limit;
+use super::coroutine::Unwind;
 use super::hub::Switch;
 use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
@@ -43,6 +44,7 @@ use super::word::Outcome;
 use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomPinned;
 use std::mem::{ManuallyDrop, MaybeUninit};
 
 /// A waiter's place in a list, in the frame of the method that waits.
@@ -52,6 +54,8 @@ pub(crate) struct Node<V> {
     index: usize,
     ticket: Cell<u64>,
     value: UnsafeCell<V>,
+    /// Others hold pointers to it, so a `&mut` to it must not claim to be alone.
+    _pinned: PhantomPinned,
 }
 
 intrusive_adapter!(NodeAdapter<V> = UnsafeRef<Node<V>>: Node<V> { link => LinkedListLink });
@@ -64,6 +68,7 @@ impl<V> Node<V> {
             index,
             ticket: Cell::new(0),
             value: UnsafeCell::new(value),
+            _pinned: PhantomPinned,
         }
     }
 }
@@ -96,6 +101,19 @@ impl<V> WaitList<V> {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Takes those off the front whose thread has ended, who would block it for ever.
+    pub(crate) fn skip_closed(&mut self) {
+        while let Some(node) = self.list.front().get() {
+            // SAFETY: the node is linked, so its frame is alive, leaked if need be,
+            // and so is its waiter.
+            if !unsafe { (*node.waiter).word.is_closed() } {
+                return;
+            }
+            self.list.pop_front();
+            self.len -= 1;
+        }
     }
 
     /// The slot of the first in line.
@@ -331,16 +349,17 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         self.word.load(Ordering::Acquire) >> 1
     }
 
-    /// Moves the number without the lock, if nobody waits and `f` has a new one.
+    /// Moves the number without the lock, if `f` has a new one. `None`: somebody
+    /// waits or holds the lock, so it takes the lock to know.
     #[inline]
-    pub(crate) fn fast(&self, f: impl Fn(usize) -> Option<usize>) -> bool {
+    pub(crate) fn fast(&self, f: impl Fn(usize) -> Option<usize>) -> Option<bool> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & WAITERS != 0 {
-                return false;
+                return None;
             }
             let Some(number) = f(word >> 1) else {
-                return false;
+                return Some(false);
             };
             // AcqRel: a permit or flag that is given (Release) carries what was
             // done before to the one who takes it (Acquire).
@@ -350,7 +369,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return true,
+                Ok(_) => return Some(true),
                 Err(now) => word = now,
             }
         }
@@ -478,9 +497,11 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             Outcome::Notified(_) => (End::Notified, value),
             Outcome::Expired => (End::Expired, value),
             _ => {
-                // Dropped here, while the thread is not panicking yet.
+                // The reason first: the value's destructor may change what is due.
+                // Then the value, while the thread is not panicking yet.
+                let reason = interruption(party);
                 drop(value);
-                raise_interruption(party)
+                reason.raise()
             }
         }
     }
@@ -528,22 +549,33 @@ impl Drop for Lent {
     }
 }
 
-/// Raises what has interrupted a wait.
+/// What has interrupted a wait.
+enum Interruption {
+    Unwind(Unwind),
+    Deadlock(String),
+}
+
 #[cold]
-#[track_caller]
-fn raise_interruption(party: &Party) -> ! {
+fn interruption(party: &Party) -> Interruption {
     if let Some(report) = party.deadlock() {
-        panic!("{report}");
+        return Interruption::Deadlock(report);
     }
-    match party.due() {
-        Some(unwind) => unwind.raise(),
-        None => unreachable!("a wait was interrupted for no reason"),
+    Interruption::Unwind(party.due().expect("a wait is interrupted for a reason"))
+}
+
+impl Interruption {
+    #[track_caller]
+    fn raise(self) -> ! {
+        match self {
+            Interruption::Unwind(unwind) => unwind.raise(),
+            Interruption::Deadlock(report) => panic!("{report}"),
+        }
     }
 }
 
 /// What an obstacle means for a wait: say no, or raise, or panic.
 #[track_caller]
-fn refuse(obstacle: Obstacle, site: Site) -> Result<End, super::coroutine::Unwind> {
+fn refuse(obstacle: Obstacle, site: Site) -> Result<End, Unwind> {
     match obstacle {
         Obstacle::Panicking => Ok(End::Refused(site)),
         Obstacle::Due(unwind) => Err(unwind),
@@ -610,7 +642,7 @@ fn complete_sleep(party: &Party) -> End {
     match party.settle() {
         Outcome::Notified(_) => End::Notified,
         Outcome::Expired => End::Expired,
-        _ => raise_interruption(party),
+        _ => interruption(party).raise(),
     }
 }
 
@@ -786,7 +818,7 @@ fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> O
     match outcome {
         Outcome::Notified(index) => Some(index),
         Outcome::Expired => None,
-        _ => raise_interruption(party),
+        _ => interruption(party).raise(),
     }
 }
 
@@ -931,10 +963,6 @@ impl<V, X> Giver<V, X> {
     pub(crate) fn give(&self, value: V) {
         let given = self.0.latch.set(value);
         debug_assert!(given.is_ok(), "a giver gives once");
-    }
-
-    pub(crate) fn latch(&self) -> &Latch<V> {
-        &self.0.latch
     }
 
     pub(crate) fn extra(&self) -> &X {

@@ -81,6 +81,12 @@ impl Word {
         self.decide(CLOSED)
     }
 
+    /// Whether the waiter will never run again.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Relaxed: a closed word stays closed, and nothing is read because of it.
+        self.0.load(Ordering::Relaxed) == CLOSED
+    }
+
     /// The waiter takes its word back: it need not wait after all.
     pub(crate) fn retract(&self) -> bool {
         self.decide(IDLE)

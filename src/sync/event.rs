@@ -111,7 +111,7 @@ impl Event {
     /// assert!(!e.is_set());
     /// ```
     pub fn clear(&self) {
-        if !self.monitor.fast(|_| Some(0)) {
+        if self.monitor.fast(|_| Some(0)).is_none() {
             self.monitor.lock().parts().0.set = false;
         }
     }
@@ -179,7 +179,7 @@ impl Event {
     /// # setter.join().unwrap();
     /// ```
     pub fn set(&self) {
-        if !self.monitor.fast(|_| Some(1)) {
+        if self.monitor.fast(|_| Some(1)).is_none() {
             self.monitor.broadcast::<()>(|flag| {
                 flag.set = true;
                 true
@@ -200,11 +200,15 @@ impl Default for Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut guard = self.monitor.lock();
-        let flag = guard.parts().0;
+        // The writer is the caller's: not under the lock.
+        let (set, waiting) = {
+            let mut guard = self.monitor.lock();
+            let flag = guard.parts().0;
+            (flag.set, flag.waiters.len())
+        };
         f.debug_struct("Event")
-            .field("set", &flag.set)
-            .field("waiting", &flag.waiters.len())
+            .field("set", &set)
+            .field("waiting", &waiting)
             .finish()
     }
 }

@@ -53,9 +53,24 @@ impl Waiters<usize> for Count {
 }
 
 impl Count {
+    /// Takes permits, unless there are too few or others are in line for them.
+    fn take(&mut self, need: usize, wakes: &mut Wakes) -> bool {
+        // Only if the first in line has ended with its thread does this do anything.
+        self.grant(wakes);
+        let fits = self.waiters.is_empty() && need <= self.permits;
+        if fits {
+            self.permits -= need;
+        }
+        fits
+    }
+
     /// Hands permits to those first in line, as long as there are enough.
     fn grant(&mut self, wakes: &mut Wakes) {
-        while let Some(&need) = self.waiters.front() {
+        loop {
+            self.waiters.skip_closed();
+            let Some(&need) = self.waiters.front() else {
+                return;
+            };
             if need > self.permits {
                 return;
             }
@@ -80,14 +95,12 @@ impl Permits {
     #[inline(always)]
     #[track_caller]
     fn acquire(&self, operation: &'static str, n: usize, limit: Limit) -> bool {
-        if self.try_acquire(n) {
+        if n == 0 || self.take(n) == Some(true) {
             return true;
         }
         self.check_need(n);
-        let decide = |count: &mut Count, _: &mut Wakes, &mut need: &mut usize| {
-            // Behind others it waits, even if there are enough.
-            let fits = count.waiters.is_empty() && need <= count.permits;
-            fits.then(|| count.permits -= need).map(|()| true)
+        let decide = |count: &mut Count, wakes: &mut Wakes, need: &mut usize| {
+            count.take(*need, wakes).then_some(true)
         };
         let finish = |end, _| match end {
             End::Refused(_) if !matches!(limit, Limit::Never) => false,
@@ -106,16 +119,29 @@ impl Permits {
         );
     }
 
+    /// Fails while anyone queues.
     #[inline]
     fn try_acquire(&self, n: usize) -> bool {
-        // Fails while anyone queues: the bit is set then.
-        n == 0 || self.monitor.fast(|permits| permits.checked_sub(n))
+        n == 0 || self.take(n).unwrap_or_else(|| self.try_acquire_locked(n))
+    }
+
+    /// `None`: only the lock can tell.
+    #[inline]
+    fn take(&self, n: usize) -> Option<bool> {
+        self.monitor.fast(|permits| permits.checked_sub(n))
+    }
+
+    #[cold]
+    fn try_acquire_locked(&self, n: usize) -> bool {
+        let mut guard = self.monitor.lock();
+        let (count, wakes) = guard.parts();
+        count.take(n, wakes)
     }
 
     /// Gives permits back; false, and nothing changes, if that would exceed the bound.
     fn release(&self, n: usize) -> bool {
-        if self.monitor.fast(|permits| self.sum(permits, n)) {
-            return true;
+        if let Some(done) = self.monitor.fast(|permits| self.sum(permits, n)) {
+            return done;
         }
         let mut guard = self.monitor.lock();
         let (count, wakes) = guard.parts();
@@ -146,11 +172,15 @@ impl Permits {
     }
 
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut guard = self.monitor.lock();
-        let count = guard.parts().0;
+        // The writer is the caller's: not under the lock.
+        let (permits, waiting) = {
+            let mut guard = self.monitor.lock();
+            let count = guard.parts().0;
+            (count.permits, count.waiters.len())
+        };
         f.debug_struct(name)
-            .field("available", &count.permits)
-            .field("waiting", &count.waiters.len())
+            .field("available", &permits)
+            .field("waiting", &waiting)
             .finish()
     }
 }

@@ -5,6 +5,7 @@ use crate::primitives::Kind;
 use crate::world::{Here, Op, Plan, World, ms, queue};
 use greenlet::testing::Simulation;
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -232,9 +233,13 @@ pub(crate) fn play(plan: &Plan) -> Vec<String> {
             let world = Rc::new(World::new(&plan));
             let me = plan.scripts.len();
             world.model().tasks[me].started = true;
-            if !conduct(&world, &plan) {
+            let conducted = catch_unwind(AssertUnwindSafe(|| conduct(&world, &plan)));
+            if !matches!(conducted, Ok(true)) {
                 let mut errors = world.model().errors.clone();
-                errors.push(format!("somebody is stuck: {:#?}", world.model().tasks));
+                errors.push(match conducted {
+                    Ok(_) => format!("somebody is stuck: {:#?}", world.model().tasks),
+                    Err(_) => "the root has panicked".to_owned(),
+                });
                 let _ = sender.send(errors);
                 loop {
                     std::thread::park();

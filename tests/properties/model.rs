@@ -287,12 +287,16 @@ impl Model {
             Some(key) if key.0 != self.now => self.error(format!("#{t} runs late: {key:?}")),
             _ => {}
         }
-        match waiting.grant {
-            Some(grant) => Verdict::Granted(grant),
-            None => match self.due(t) {
-                Some(unwind) => Verdict::Raised(unwind),
-                None => Verdict::Expired,
-            },
+        if let Some(grant) = waiting.grant {
+            return Verdict::Granted(grant);
+        }
+        // Who was first decides: its own time, or an interruption.
+        let own = waiting.own.is_some_and(|(_, seq)| {
+            key.is_some_and(|key| waiting.woken.is_none() && (key.1 == 0 || key.3 == seq))
+        });
+        match own {
+            true => Verdict::Expired,
+            false => self.due(t).map_or(Verdict::Spurious, Verdict::Raised),
         }
     }
 

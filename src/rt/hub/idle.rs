@@ -9,6 +9,7 @@
 
 use super::Hub;
 use super::record::Life;
+use crate::rt::report::report;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -58,11 +59,11 @@ impl Hub {
         self.inbox.sleep(until);
         if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
             self.reported.set(true);
-            eprintln!(
-                "greenlet: nothing has happened for {:?}; blocked:\n{}",
+            report(format_args!(
+                "nothing has happened for {:?}; blocked:\n{}",
                 Duration::from_nanos(patience),
                 self.dump()
-            );
+            ));
         }
     }
 

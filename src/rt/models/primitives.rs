@@ -153,6 +153,31 @@ fn semaphore_release_against_wait() {
     });
 }
 
+/// Whoever has the lock sets the waiters bit; one who tries meanwhile must not
+/// take that for a queue: the permit is free all the time.
+#[test]
+fn try_acquire_against_the_lock() {
+    for tries_first in [false, true] {
+        explore("try_acquire_against_the_lock", None, move || {
+            let permits = Arc::new(BoundedSemaphore::new(1));
+            let other = permits.clone();
+            let (lock, try_) = (
+                move || assert!(format!("{other:?}").contains("waiting: 0")),
+                move || assert!(permits.try_acquire().is_some()),
+            );
+            if tries_first {
+                let locker = thread(lock);
+                try_();
+                locker.join().unwrap();
+            } else {
+                let taker = thread(try_);
+                lock();
+                taker.join().unwrap();
+            }
+        });
+    }
+}
+
 /// One permit is out and two give it back: one of them is refused.
 #[test]
 fn bounded_semaphore_refuses() {

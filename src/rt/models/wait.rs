@@ -256,11 +256,11 @@ fn put_against_first_leaving() {
 #[test]
 fn broadcast_against_arrivals() {
     let seen = Seen::new();
-    explore("broadcast_against_arrivals", Some(2), {
+    explore("broadcast_against_arrivals", Some(3), {
         let seen = seen.clone();
         move || {
             let (counter, over) = (Counter::new(), Arc::new(AtomicUsize::new(0)));
-            let waiters = [(); 3].map(|()| {
+            let waiter = || {
                 let (counter, over, seen) = (counter.clone(), over.clone(), seen.clone());
                 thread(move || {
                     let arrived = counter.pulse_wait();
@@ -269,11 +269,17 @@ fn broadcast_against_arrivals() {
                         seen.hit(arrived);
                     }
                 })
-            });
+            };
+            // A full batch is there, and a third one is on its way.
+            let early = [waiter(), waiter()];
+            while counter.0.lock().parts().0.takers.len() < 2 {
+                loom::thread::yield_now();
+            }
+            let late = waiter();
             counter.pulse(false);
             over.store(1, Ordering::Relaxed);
             counter.pulse(true);
-            for waiter in waiters {
+            for waiter in early.into_iter().chain([late]) {
                 waiter.join().unwrap();
             }
             counter.rest();

@@ -253,13 +253,17 @@ impl<T, C: Container<T>> Core<T, C> {
             self.refill(state, wakes);
             return Some(Ok(item));
         }
+        if state.shut_down {
+            // Putters that are still in line get their items back.
+            return Some(Err(GetError::ShutDown));
+        }
         if let Some(offer) = state.putters.claim(wakes)
             && let Offer::Item(item) = std::mem::replace(offer, Offer::Taken)
         {
             state.unfinished += 1;
             return Some(Ok(item));
         }
-        state.shut_down.then_some(Err(GetError::ShutDown))
+        None
     }
 
     /// Fills room from the first putters.
@@ -387,16 +391,27 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.with(|state| {
-            f.debug_struct(name)
-                .field("len", &state.items.len())
-                .field("capacity", &state.capacity)
-                .field("unfinished", &state.unfinished)
-                .field("shut_down", &state.shut_down)
-                .field("getters", &state.getters.len())
-                .field("putters", &state.putters.len())
-                .field("joiners", &state.joiners.len())
-                .finish()
-        })
+        // The writer is the caller's: not under the lock.
+        let (sizes, shut_down) = self.with(|state| {
+            let waiting = [
+                state.getters.len(),
+                state.putters.len(),
+                state.joiners.len(),
+            ];
+            (
+                (state.items.len(), state.capacity, state.unfinished, waiting),
+                state.shut_down,
+            )
+        });
+        let (len, capacity, unfinished, [getters, putters, joiners]) = sizes;
+        f.debug_struct(name)
+            .field("len", &len)
+            .field("capacity", &capacity)
+            .field("unfinished", &unfinished)
+            .field("shut_down", &shut_down)
+            .field("getters", &getters)
+            .field("putters", &putters)
+            .field("joiners", &joiners)
+            .finish()
     }
 }

@@ -1,0 +1,337 @@
+//! Each test is named after what broke once.
+
+use greenlet::sync::{Event, PriorityQueue, Queue, Semaphore};
+use greenlet::testing::Simulation;
+use greenlet::{
+    Greenlet, HubHandle, HubThread, Local, Timeout, TimeoutHandle, run, scope, sleep, spawn,
+    spawn_later, timeout, wait_any, yield_now,
+};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Runs a closure when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A refused closure's destructor ran on a hub that was being freed, and freed it
+/// a first time by `run`.
+#[test]
+fn a_closure_refused_at_the_threads_end_runs_a_hub_of_its_own() {
+    let (handle_to, handle) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let ending = thread::spawn(move || {
+        handle_to.send(HubHandle::current()).unwrap();
+        gone.recv().unwrap();
+    });
+    let handle = handle.recv().unwrap();
+    let ran = Arc::new(AtomicBool::new(false));
+    let on_drop = OnDrop({
+        let ran = ran.clone();
+        move || ran.store(run(|| true), SeqCst)
+    });
+    let refused = handle.spawn(move || drop(on_drop));
+    go.send(()).unwrap();
+    ending.join().unwrap();
+    assert!(matches!(
+        refused.join(),
+        Err(greenlet::JoinError::HubClosed)
+    ));
+    assert!(ran.load(SeqCst));
+}
+
+/// Values that a link, a result's destructor or an unrun body's destructor set were
+/// found by the next greenlet on the same record.
+#[test]
+fn locals_set_after_the_body_do_not_reach_the_next_greenlet() {
+    static REQUEST: Local<u32> = Local::new();
+    Simulation::new().run(|| {
+        let seen = || spawn(|| REQUEST.get()).join().unwrap();
+        drop(spawn(|| OnDrop(|| drop(REQUEST.set(42)))));
+        yield_now();
+        assert_eq!(seen(), None);
+        let g = spawn(|| ());
+        g.link(|_| drop(REQUEST.set(7)));
+        g.wait();
+        assert_eq!(seen(), None);
+        let body = OnDrop(|| drop(REQUEST.set(9)));
+        let g = spawn(move || drop(body));
+        g.kill();
+        g.wait();
+        assert_eq!(seen(), None);
+    });
+}
+
+/// The destructor of the item of an interrupted put cancelled the timeout that had
+/// interrupted it, and the wait had no reason to end.
+#[test]
+fn an_items_destructor_may_cancel_the_timeout_that_ends_its_put() {
+    struct Item<'a>(&'a TimeoutHandle);
+    impl Drop for Item<'_> {
+        fn drop(&mut self) {
+            self.0.cancel();
+        }
+    }
+    Simulation::new().run(|| {
+        let late = Timeout::after(ms(5)).run(|t| {
+            let _ = Queue::rendezvous().put(Item(t));
+        });
+        assert!(late.is_err());
+    });
+}
+
+/// While the destructor of the deadlocked root's item slept, another greenlet's
+/// timeout was given the root's report.
+#[test]
+fn a_deadlock_report_goes_to_the_root_alone() {
+    Simulation::new().run(|| {
+        let event = Rc::new(Event::new());
+        let other = spawn({
+            let event = event.clone();
+            move || {
+                event.wait();
+                timeout(ms(1), || Event::new().wait())
+            }
+        });
+        let item = OnDrop(move || {
+            event.set();
+            sleep(ms(5));
+        });
+        let queue = Queue::rendezvous();
+        let report = catch_unwind(AssertUnwindSafe(|| queue.put(item)))
+            .err()
+            .unwrap();
+        assert!(report.downcast::<String>().unwrap().starts_with("deadlock"));
+        assert!(other.join().unwrap().is_err(), "an ordinary expiry");
+    });
+}
+
+/// A handle used by a scoped greenlet acted on that greenlet's frame of the same
+/// number.
+#[test]
+fn a_timeout_handle_acts_on_its_own_scope_whoever_uses_it() {
+    Simulation::new().run(|| {
+        let cancelled = Timeout::after(ms(20)).run(|t| {
+            scope(|s| {
+                let child = s.spawn(|| {
+                    timeout(ms(5), || {
+                        t.cancel();
+                        sleep(ms(30));
+                    })
+                });
+                assert!(
+                    child.join().unwrap().is_err(),
+                    "the child's own still fires"
+                );
+            });
+            sleep(ms(30));
+        });
+        assert_eq!(cancelled, Ok(()));
+        let late = Timeout::after(ms(9000)).run(|t| {
+            scope(|s| {
+                s.spawn(|| {
+                    scope(|_| t.reset(ms(1)));
+                    sleep(ms(50));
+                });
+            });
+        });
+        assert!(late.is_err());
+    });
+}
+
+/// A mere observer of a child swallowed its panic.
+#[test]
+fn a_childs_panic_comes_out_of_the_scope_if_others_only_watch() {
+    Simulation::new().run(|| {
+        let watched = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                let g = s.spawn(|| panic!("seen"));
+                wait_any(&[&g]);
+            });
+        }));
+        assert_eq!(watched.unwrap_err().downcast_ref(), Some(&"seen"));
+        let timed = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                let g = s.spawn(|| {
+                    sleep(ms(5));
+                    panic!("seen");
+                });
+                let _ = g.wait_timeout(ms(5));
+                sleep(ms(50));
+            });
+        }));
+        assert_eq!(timed.unwrap_err().downcast_ref(), Some(&"seen"));
+    });
+}
+
+/// The first wake of a broadcast went to a simulation and panicked; the waiter
+/// behind it was never woken.
+#[test]
+fn waking_a_simulation_does_not_cost_others_their_wake() {
+    let event = Arc::new(Event::new());
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let simulation = thread::spawn({
+        let (event, barrier) = (event.clone(), barrier.clone());
+        move || {
+            Simulation::new().run(|| {
+                let g = spawn(move || event.wait());
+                yield_now();
+                barrier.wait();
+                barrier.wait();
+                g.kill();
+            });
+        }
+    });
+    barrier.wait();
+    let plain = thread::spawn({
+        let event = event.clone();
+        move || event.wait()
+    });
+    while !format!("{event:?}").contains("waiting: 2") {
+        thread::yield_now();
+    }
+    let setter = thread::spawn({
+        let event = event.clone();
+        move || event.set()
+    });
+    assert!(setter.join().is_err(), "it says so to who did it");
+    plain.join().unwrap();
+    barrier.wait();
+    simulation.join().unwrap();
+}
+
+/// The end of a greenlet whose joiner is simulated aborted the process.
+#[test]
+fn a_simulated_joiner_of_another_hubs_greenlet_is_no_reason_to_abort() {
+    let hub = HubThread::start("other").unwrap();
+    let (go, wait) = mpsc::channel::<()>();
+    Simulation::new().run(|| {
+        let g = hub.handle().spawn(move || wait.recv().is_ok());
+        let joiner = spawn(move || g.join().is_ok());
+        yield_now();
+        go.send(()).unwrap();
+        // The hub's thread wakes the joiner in spite of its panic.
+        while !joiner.is_finished() {
+            yield_now();
+        }
+        assert!(joiner.join().unwrap());
+    });
+    hub.stop();
+    hub.join().unwrap();
+}
+
+/// While a thread's locals were torn down each look found another thread record.
+#[test]
+fn queues_with_foreign_code_work_in_a_thread_locals_destructor() {
+    static QUEUE: PriorityQueue<u32> = PriorityQueue::unbounded();
+    thread_local! {
+        static LAST: OnDrop<fn()> = const { OnDrop(|| QUEUE.put_nowait(1).unwrap()) };
+    }
+    thread::spawn(|| {
+        LAST.with(|_| ());
+        yield_now();
+        QUEUE.put_nowait(2).unwrap();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(QUEUE.try_iter().collect::<Vec<_>>(), [1, 2]);
+}
+
+/// A greenlet spawned after the thread's hub had ended was never told so.
+#[test]
+fn a_spawn_after_the_end_of_the_threads_hub_is_refused() {
+    type Late = OnDrop<Box<dyn FnMut()>>;
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    let (to, handle) = mpsc::channel::<Greenlet<u8>>();
+    thread::spawn(move || {
+        // Registered before the hub, so torn down after it.
+        LATE.with(|late| {
+            let spawner = Box::new(move || drop(to.send(spawn(|| 7u8))));
+            *late.borrow_mut() = Some(OnDrop(spawner));
+        });
+        spawn(|| ()).join().unwrap();
+    })
+    .join()
+    .unwrap();
+    let refused = handle.recv().unwrap().join();
+    assert!(matches!(refused, Err(greenlet::JoinError::HubClosed)));
+}
+
+/// A chain of starts at the same instant put a limit off for as long as it lasted.
+#[test]
+fn a_limit_is_put_off_for_one_turn_at_most() {
+    fn tick(count: Rc<Cell<u32>>) {
+        count.set(count.get() + 1);
+        if count.get() < 1000 {
+            spawn_later(Duration::ZERO, move || tick(count));
+        }
+    }
+    Simulation::new().run(|| {
+        let count = Rc::new(Cell::new(0));
+        spawn({
+            let count = count.clone();
+            move || {
+                sleep(ms(1));
+                tick(count);
+            }
+        });
+        assert!(timeout(ms(1), || Event::new().wait()).is_err());
+        assert!(count.get() < 10, "{}", count.get());
+    });
+}
+
+/// While another thread held the lock, `try_acquire` said no to free permits.
+#[test]
+fn try_acquire_finds_a_free_permit_while_others_hold_the_lock() {
+    let semaphore = Arc::new(Semaphore::new(1));
+    let stop = Arc::new(AtomicBool::new(false));
+    let looker = thread::spawn({
+        let (semaphore, stop) = (semaphore.clone(), stop.clone());
+        move || {
+            while !stop.load(SeqCst) {
+                assert!(!format!("{semaphore:?}").is_empty());
+            }
+        }
+    });
+    let refused = (0..100_000)
+        .filter(|_| semaphore.try_acquire().is_none())
+        .count();
+    stop.store(true, SeqCst);
+    looker.join().unwrap();
+    assert_eq!(refused, 0);
+}
+
+/// A `run` that ended while a wake from another thread was under way waited for it
+/// for ever, because the inbox refused wakes with the mail.
+#[test]
+fn wakes_from_other_threads_arrive_while_run_ends() {
+    for _ in 0..200 {
+        let event = Arc::new(Event::new());
+        let setter = thread::spawn({
+            let event = event.clone();
+            move || event.set()
+        });
+        run(|| {
+            let waiter = event.clone();
+            spawn(move || waiter.wait());
+            yield_now();
+        });
+        setter.join().unwrap();
+    }
+}
