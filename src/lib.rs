@@ -96,6 +96,7 @@
 //! - *Do not wait inside dynamically scoped thread-locals* of other crates (scoped-tls,
 //!   runtime or tracing enter guards): they must end in the reverse order of their
 //!   begin, and greenlets do not.
+//! - *Do not suspend another library's coroutine* from a greenlet that runs inside it.
 //! - *Do not wait inside a C++ catch block*, or in a callback from C that must not
 //!   unwind; wrap the latter in [`shield`].
 //! - A reference from `LocalKey::with` that a greenlet holds across a wait dies with
@@ -112,7 +113,8 @@
 //!   [`finally`].
 //! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
-//!   touched pages cost memory; the system's limit on mappings allows about 32,000.
+//!   touched pages cost memory. On Linux before 6.13 the system's limit on mappings
+//!   allows about 32,000 at once.
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
 

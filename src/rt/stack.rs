@@ -1,10 +1,15 @@
 //! Stacks: sizes and where they come from.
 //!
-//! Each stack is one mapping of its own with a guard page below it (corosensei's
-//! `DefaultStack`), so an overflow is a fault and ends the process; it never
-//! touches foreign memory. The pool of a hub keeps stacks together with the
-//! coroutine that lives on them, see [`coroutine`](super::coroutine). Slabs with
-//! light guard pages are to come behind the same function.
+//! Each stack has a guard page below it, so an overflow is a fault and ends the
+//! process; it never touches foreign memory. The pool of a hub keeps stacks
+//! together with the coroutine that lives on them, see
+//! [`coroutine`](super::coroutine).
+//!
+//! Linux counts mappings, 65,530 by default. A guard page made by `mprotect` splits
+//! a mapping in two, which would end at 32,000 stacks; one made by
+//! `MADV_GUARD_INSTALL` (Linux 6.13) does not, and the kernel merges neighbouring
+//! stacks into one mapping. Where it is refused, and on other systems, stacks are
+//! corosensei's `DefaultStack`.
 
 use corosensei::stack::{DefaultStack, Stack, StackPointer};
 use std::io;
@@ -43,8 +48,32 @@ const LINE: usize = 64;
 
 /// A stack whose top is moved down a little. See [`COLOURS`].
 pub(crate) struct ColouredStack {
-    stack: DefaultStack,
+    stack: Memory,
     offset: usize,
+}
+
+enum Memory {
+    #[cfg(target_os = "linux")]
+    Light(light::Mapping),
+    Default(DefaultStack),
+}
+
+impl Memory {
+    fn new(size: usize) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(mapping) = light::Mapping::new(size)? {
+            return Ok(Memory::Light(mapping));
+        }
+        DefaultStack::new(size).map(Memory::Default)
+    }
+
+    fn stack(&self) -> &dyn Stack {
+        match self {
+            #[cfg(target_os = "linux")]
+            Memory::Light(mapping) => mapping,
+            Memory::Default(stack) => stack,
+        }
+    }
 }
 
 /// A new stack with at least `size` usable bytes and a guard page.
@@ -53,7 +82,7 @@ pub(crate) fn allocate(size: usize) -> io::Result<ColouredStack> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let colour = NEXT.fetch_add(1, Ordering::Relaxed) % COLOURS;
     Ok(ColouredStack {
-        stack: DefaultStack::new(size + COLOURS * LINE)?,
+        stack: Memory::new(size + COLOURS * LINE)?,
         offset: colour * LINE,
     })
 }
@@ -64,23 +93,93 @@ pub(crate) fn allocate(size: usize) -> io::Result<ColouredStack> {
 unsafe impl Stack for ColouredStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        let top = self.stack.base().get() - self.offset;
+        let top = self.stack.stack().base().get() - self.offset;
         StackPointer::new(top).expect("a stack does not lie at address 0")
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.stack.limit()
+        self.stack.stack().limit()
     }
 
     #[cfg(windows)]
     fn teb_fields(&self) -> corosensei::stack::StackTebFields {
-        self.stack.teb_fields()
+        self.stack.stack().teb_fields()
     }
 
     #[cfg(windows)]
     fn update_teb_fields(&mut self, stack_limit: usize, guaranteed_stack_bytes: usize) {
         self.stack
             .update_teb_fields(stack_limit, guaranteed_stack_bytes);
+    }
+}
+
+/// Stacks whose guard page does not cost a mapping.
+#[cfg(target_os = "linux")]
+mod light {
+    use super::{Stack, StackPointer};
+    use corosensei::stack::valgrind::ValgrindStackRegistration;
+    use std::io;
+    use std::ptr::{self, NonNull};
+
+    /// Installs guard pages; not in every libc's headers yet.
+    const MADV_GUARD_INSTALL: libc::c_int = 102;
+
+    /// One mapping, with the guard page at its lowest addresses.
+    pub(super) struct Mapping {
+        low: NonNull<libc::c_void>,
+        len: usize,
+        _valgrind: ValgrindStackRegistration,
+    }
+
+    impl Mapping {
+        /// `None` if this kernel has no light guard pages.
+        pub(super) fn new(size: usize) -> io::Result<Option<Self>> {
+            // SAFETY: no memory is involved.
+            let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+            let len = (size + page).next_multiple_of(page);
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            // SAFETY: a new mapping, at a place of the kernel's choice.
+            let low = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+            if low == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let mapping = Mapping {
+                low: NonNull::new(low).expect("nothing is mapped at address 0"),
+                len,
+                _valgrind: ValgrindStackRegistration::new(low.cast(), len),
+            };
+            // SAFETY: both concern pages of the new mapping, which nobody uses yet.
+            // The first is advice: one huge page would make several stacks resident.
+            // It comes first, since it makes the mapping equal to its neighbours',
+            // and only one without a page can still be merged with them.
+            let guarded = unsafe {
+                libc::madvise(low, len, libc::MADV_NOHUGEPAGE);
+                libc::madvise(low, page, MADV_GUARD_INSTALL) == 0
+            };
+            Ok(guarded.then_some(mapping))
+        }
+    }
+
+    impl Drop for Mapping {
+        fn drop(&mut self) {
+            // SAFETY: the mapping is this value's own, and the coroutine on it has
+            // ended: corosensei gives a stack back only then.
+            let unmapped = unsafe { libc::munmap(self.low.as_ptr(), self.len) };
+            debug_assert_eq!(unmapped, 0);
+        }
+    }
+
+    // SAFETY: the mapping lives as long as the value, is page-aligned at both ends,
+    // has a guard page at its low end, and more usable bytes than the minimum.
+    unsafe impl Stack for Mapping {
+        fn base(&self) -> StackPointer {
+            StackPointer::new(self.low.as_ptr().addr() + self.len).expect("not at address 0")
+        }
+
+        fn limit(&self) -> StackPointer {
+            StackPointer::new(self.low.as_ptr().addr()).expect("not at address 0")
+        }
     }
 }
