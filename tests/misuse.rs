@@ -817,7 +817,8 @@ fn clone_that_panics_or_touches_its_queue_or_waits_leaves_the_queue_whole() {
     sim(|| {
         let q: Rc<Queue<Cloned>> = rc(Queue::unbounded());
         let inner = q.clone();
-        let cases: [(Rc<dyn Fn()>, &str); 3] = [
+        type Case = (Rc<dyn Fn()>, &'static str);
+        let cases: [Case; 3] = [
             (rc(|| panic!("no copies")), "no copies"),
             (
                 rc(move || assert!(inner.len() < 9)),

@@ -3,6 +3,7 @@
 use super::super::clock::Limit;
 use super::super::wait::{Latch, wait_any};
 use super::{Seen, explore, thread};
+use crate::sync::Event;
 use crate::{run, spawn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +107,8 @@ fn two_nodes_of_a_greenlet() {
                         assert_eq!(latches[won].get(), Some(&won));
                         assert_eq!((latches[0].waiting(), latches[1].waiting()), (0, 0));
                         seen.hit(won);
+                        // A second wake for the first wait would come into this one.
+                        assert!(!Event::new().wait_timeout(Duration::ZERO));
                     });
                     waiter.join().unwrap();
                 });

@@ -256,7 +256,7 @@ fn put_against_first_leaving() {
 #[test]
 fn broadcast_against_arrivals() {
     let seen = Seen::new();
-    explore("broadcast_against_arrivals", Some(3), {
+    explore("broadcast_against_arrivals", Some(2), {
         let seen = seen.clone();
         move || {
             let (counter, over) = (Counter::new(), Arc::new(AtomicUsize::new(0)));
