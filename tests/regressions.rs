@@ -61,14 +61,14 @@ fn locals_set_after_the_body_do_not_reach_the_next_greenlet() {
     static REQUEST: Local<u32> = Local::new();
     Simulation::new().run(|| {
         let seen = || spawn(|| REQUEST.get()).join().unwrap();
-        drop(spawn(|| OnDrop(|| drop(REQUEST.set(42)))));
+        drop(spawn(|| OnDrop(|| assert_eq!(REQUEST.set(42), None))));
         yield_now();
         assert_eq!(seen(), None);
         let g = spawn(|| ());
-        g.link(|_| drop(REQUEST.set(7)));
+        g.link(|_| assert_eq!(REQUEST.set(7), None));
         g.wait();
         assert_eq!(seen(), None);
-        let body = OnDrop(|| drop(REQUEST.set(9)));
+        let body = OnDrop(|| assert_eq!(REQUEST.set(9), None));
         let g = spawn(move || drop(body));
         g.kill();
         g.wait();
