@@ -309,8 +309,12 @@ impl Locals {
     }
 
     /// Takes one value out, any; its destructor may add others.
+    #[inline]
     pub(crate) fn pop(&self) -> Option<Rc<dyn Any>> {
         let mut map = self.0.borrow_mut();
+        if map.is_empty() {
+            return None;
+        }
         let key = *map.keys().next()?;
         map.remove(&key)
     }
