@@ -418,7 +418,7 @@ macro_rules! queue {
             /// ```
             #[track_caller]
             pub fn task_done(&self) {
-                self.core.task_done(1);
+                self.core.task_done();
             }
 
             /// Waits until every item that was put is [done](Self::task_done).

@@ -346,11 +346,11 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     #[track_caller]
-    pub(crate) fn task_done(&self, n: usize) {
+    pub(crate) fn task_done(&self) {
         let mut missing = false;
         self.monitor.broadcast::<()>(|state| {
-            missing = state.unfinished < n;
-            state.unfinished = state.unfinished.saturating_sub(n);
+            missing = state.unfinished == 0;
+            state.unfinished = state.unfinished.saturating_sub(1);
             state.unfinished == 0 && !missing
         });
         assert!(
@@ -383,10 +383,13 @@ impl<T, C: Container<T>> Core<T, C> {
     pub(crate) fn shutdown_now(&self) -> Vec<T> {
         let items: Vec<T> = self.with(|state| {
             state.shut_down = true;
-            std::iter::from_fn(|| state.items.pop()).collect()
+            let items: Vec<T> = std::iter::from_fn(|| state.items.pop()).collect();
+            // A task may be done before its item is got.
+            state.unfinished = state.unfinished.saturating_sub(items.len());
+            items
         });
         self.shutdown();
-        self.task_done(items.len());
+        self.monitor.broadcast::<()>(|state| state.unfinished == 0);
         items
     }
 
