@@ -507,3 +507,18 @@ fn a_sleep_that_is_over_is_not_turned_into_an_expiry() {
         assert_eq!(both, Ok(()));
     });
 }
+
+/// The greenlets that `run` kills may still wait, if they shield or clean up.
+#[test]
+fn run_awaits_what_is_shielded() {
+    let log = Rc::new(RefCell::new(vec![]));
+    greenlet::run(|| {
+        let log = log.clone();
+        spawn(move || {
+            shield(|| sleep(ms(10)));
+            log.borrow_mut().push("shielded");
+        });
+        yield_now();
+    });
+    assert_eq!(*log.borrow(), ["shielded"]);
+}

@@ -22,6 +22,26 @@
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
 //!
+//! # Decisions
+//!
+//! - *Claim, then use the slot.* A notifier first moves the word of the waiter at the
+//!   front and only then fills or takes its slot, all under the lock. Nothing has to be
+//!   given back if the claim fails, and a queue can still tell a putter, after the
+//!   claim, that storing its item panicked. What makes it sound: a greenlet runs only
+//!   after it is woken, which is after the unlock, and a plain thread passes the lock
+//!   before it leaves.
+//! - *Two ways to end early.* A wait's own deadline is EXPIRED; a kill, a frame that
+//!   fired and a deadlock are INTERRUPTED. So a sleep that is over is never turned into
+//!   the expiry of a scope that fires in the same pass of the timers.
+//! - *Success wins a tie of deadlines too.* Among timers of one instant, sleeps and
+//!   delayed starts come before limits, and a limit waits, for one turn at most, behind
+//!   those that an earlier timer of the pass has woken: they may be about to end what it
+//!   limits.
+//! - *Records, not pointers, between threads.* The inbox links record indices, so
+//!   nothing in it can dangle and it needs no `unsafe`.
+//! - *Primitives take `Raw` as their lock.* [`wait::Monitor`] is generic over it; a
+//!   hub-local flavour would give it a cell.
+//!
 //! # The shape of a wait
 //!
 //! `prepare` (never inlined) decides under the primitive's lock; if it must wait

@@ -71,7 +71,7 @@ impl Counter {
     fn rest(&self) -> Option<usize> {
         let mut guard = self.0.lock();
         let shop = guard.parts().0;
-        assert!(shop.takers.is_empty() && shop.takers.len() == 0);
+        assert_eq!((shop.takers.is_empty(), shop.takers.len()), (true, 0));
         shop.stock
     }
 
