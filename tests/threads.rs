@@ -882,33 +882,53 @@ fn queue_passes_over_putters_and_joiners_of_a_thread_that_has_ended() {
     });
 }
 
+/// Queues a waiter on a plain thread behind those of `body`'s greenlets, ends the greenlets' thread, and releases one permit.
+fn released_behind_the_dead(dead: usize, body: impl FnOnce(Arc<Semaphore>) + Send + 'static) {
+    let s = Arc::new(Semaphore::new(0));
+    let queued = |n| {
+        let waiting = format!("waiting: {n}");
+        while !format!("{s:?}").contains(&waiting) {
+            std::thread::yield_now();
+        }
+    };
+    let (end, ended) = mpsc::channel::<()>();
+    let thread = std::thread::spawn({
+        let s = s.clone();
+        move || {
+            abandoned(move || {
+                body(s);
+                yield_now();
+                // Nothing of the hub runs any more.
+                ended.recv().unwrap();
+            })
+        }
+    });
+    queued(dead);
+    let live = std::thread::spawn({
+        let s = s.clone();
+        move || s.acquire_timeout(LOST).is_some()
+    });
+    queued(dead + 1);
+    end.send(()).unwrap();
+    thread.join().unwrap();
+    s.release();
+    assert!(
+        live.join().unwrap(),
+        "the permit goes to the one that lives"
+    );
+    assert_eq!(s.available(), 1);
+    assert!(s.try_acquire().is_some());
+}
+
 #[test]
 fn semaphore_passes_over_waiters_of_a_thread_that_has_ended() {
     within(|| {
-        let s = Arc::new(Semaphore::new(0));
-        abandoned({
-            let s = s.clone();
-            move || {
-                for _ in 0..3 {
-                    let s = s.clone();
-                    spawn(move || s.acquire().forget());
-                }
+        released_behind_the_dead(3, |s| {
+            for _ in 0..3 {
+                let s = s.clone();
+                spawn(move || s.acquire().forget());
             }
         });
-        let live = std::thread::spawn({
-            let s = s.clone();
-            move || s.acquire_timeout(LOST).is_some()
-        });
-        while !format!("{s:?}").contains("waiting: 4") {
-            std::thread::yield_now();
-        }
-        s.release();
-        assert!(
-            live.join().unwrap(),
-            "the permit goes to the one that lives"
-        );
-        assert_eq!(s.available(), 1);
-        assert!(s.try_acquire().is_some());
     });
 }
 
@@ -916,25 +936,36 @@ fn semaphore_passes_over_waiters_of_a_thread_that_has_ended() {
 #[test]
 fn semaphore_whose_head_s_thread_has_ended_serves_those_behind() {
     within(|| {
+        released_behind_the_dead(1, |s| {
+            spawn(move || s.acquire_many(5).forget());
+        });
+    });
+}
+
+/// One that arrives after the thread's end takes the dead off the line.
+#[test]
+fn semaphore_whose_waiters_thread_has_ended_serves_those_that_arrive() {
+    within(|| {
         let s = Arc::new(Semaphore::new(0));
         abandoned({
             let s = s.clone();
             move || {
-                spawn(move || s.acquire_many(5).forget());
+                for n in [1, 5] {
+                    let s = s.clone();
+                    spawn(move || s.acquire_many(n).forget());
+                }
             }
         });
+        assert!(format!("{s:?}").contains("waiting: 2"), "{s:?}");
         let live = std::thread::spawn({
             let s = s.clone();
             move || s.acquire_timeout(LOST).is_some()
         });
-        while !format!("{s:?}").contains("waiting: 2") {
+        while !format!("{s:?}").contains("waiting: 1") {
             std::thread::yield_now();
         }
         s.release();
-        assert!(
-            live.join().unwrap(),
-            "it starves behind a waiter that is dead"
-        );
+        assert!(live.join().unwrap());
         assert_eq!(s.available(), 1);
     });
 }
