@@ -15,6 +15,7 @@ const ROUNDS: usize = 9;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The time this thread has been on a processor.
+#[cfg(unix)]
 fn cpu_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -24,6 +25,13 @@ fn cpu_time() -> Duration {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(failed, 0, "no clock of the thread's processor time");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Where there is no such clock: the time since the first call.
+#[cfg(not(unix))]
+fn cpu_time() -> Duration {
+    static BEGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    BEGIN.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// Prints the best of several rounds of `round`, which does `n` operations and

@@ -5,7 +5,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -225,7 +225,7 @@ fn files_that_may_not_be_read() {
     let dir = Dir::new("denied");
     let denied = dir.file("denied", b"secret words");
     fs::set_permissions(&denied, fs::Permissions::from_mode(0o000)).unwrap();
-    if File::open(&denied).is_ok() {
+    if fs::File::open(&denied).is_ok() {
         return; // nothing is forbidden to root
     }
     let good = dir.file("good", b"good words");

@@ -109,8 +109,8 @@ unsafe impl Stack for ColouredStack {
 
     #[cfg(windows)]
     fn update_teb_fields(&mut self, stack_limit: usize, guaranteed_stack_bytes: usize) {
-        self.stack
-            .update_teb_fields(stack_limit, guaranteed_stack_bytes);
+        let Memory::Default(stack) = &mut self.stack;
+        stack.update_teb_fields(stack_limit, guaranteed_stack_bytes);
     }
 }
 
