@@ -32,6 +32,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
     ("rt/hub/idle", &["rt/hub"]),
+    ("rt/hub/turns", &["rt/hub", "rt/inbox", "rt/coroutine"]),
+    ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
+    (
+        "rt/hub/end",
+        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+    ),
     (
         "rt/park",
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],

@@ -23,20 +23,25 @@
 //! is bound at the first resume and comes from a last in, first out pool.
 //!
 //! No borrow of the hub's data is live across user code or a switch.
+//!
+//! This file has the data, the ready queue and the begin and end of a wait;
+//! `turns` the loop, `idle` what it does when nothing is ready, `greenlets` how
+//! greenlets come and go, `end` how the hub ends, `record` what it keeps of each.
 
+mod end;
+mod greenlets;
 mod idle;
 mod record;
+mod turns;
 
 pub(crate) use idle::set_deadlock_after;
 pub(crate) use record::Record;
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, AbortOnUnwind, Job, Order, Worker, Yielder};
-use super::inbox::{Inbox, Mail};
-use super::report::report;
-use super::stack;
+use super::coroutine::{self, Job, Worker, Yielder};
+use super::inbox::Inbox;
 use super::sync::{Arc, thread_cell, thread_lazy};
-use super::task::{FrameState, Name, Site, Task};
+use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use record::Life;
 use std::cell::{Cell, RefCell};
@@ -342,311 +347,16 @@ impl Hub {
         left == 0
     }
 
-    /// Under a seed: turns the ready queue round by a random number of places.
-    fn shuffle(&self, state: u64) {
-        let mut len = 0u64;
-        let mut at = self.head.get();
-        while let Some(record) = at {
-            len += 1;
-            at = record.next.get();
+    /// Makes this hub a simulation: virtual time, and a shuffled ready order if
+    /// there is a seed.
+    pub(crate) fn simulate(&self, seed: Option<u64>) {
+        self.clock.make_virtual();
+        self.inbox.simulate();
+        self.turn_began.set(self.clock.now());
+        self.seed.set(seed);
+        if seed.is_some() {
+            self.budget.set(0);
         }
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        self.seed.set(Some(state));
-        for _ in 0..(z ^ (z >> 31)).checked_rem(len).unwrap_or(0) {
-            let first = self.pop_ready().expect("len counted them");
-            self.make_ready(first);
-        }
-    }
-
-    // ---- the loop ----
-
-    /// Runs turns until the root's own entry comes up. Only at the root. If
-    /// nothing can ever wake it, its wait is ended as expired, with a report.
-    #[inline(never)]
-    pub(crate) fn run_root(&'static self) {
-        // An unwind from here would leave the wait of the root with its node linked.
-        let bomb = AbortOnUnwind;
-        let mut hub = self;
-        loop {
-            if hub.budget.get() == 0 {
-                hub.turn();
-            }
-            let Some(record) = hub.pop_ready() else {
-                hub.idle();
-                continue;
-            };
-            hub.budget.set(hub.budget.get() - 1);
-            if let Some(worker) = record.worker.get() {
-                hub.current.set(record);
-                hub = worker.resume().expect("a bound worker does not end");
-            } else if hub.is_root(record) {
-                hub.current.set(record);
-                return std::mem::forget(bomb);
-            } else {
-                hub = hub.start(record);
-            }
-        }
-    }
-
-    /// The first resume: bind a stack, or use the spare one to end the greenlet.
-    #[cold]
-    #[inline(never)]
-    fn start(&'static self, record: RecordRef) -> HubRef {
-        let size = record.stack_size.get();
-        let pooled = {
-            let mut pool = self.workers.borrow_mut();
-            let class = pool.iter_mut().find(|(class, _)| *class == size);
-            class.and_then(|(_, idle)| idle.pop())
-        };
-        let worker = match pooled.map_or_else(|| Worker::start(size, Hub::enter), Ok) {
-            Ok(worker) => worker,
-            Err(error) => {
-                record.no_stack.set(Some(error));
-                self.spare
-                    .take()
-                    .expect("the spare is back before the next start")
-            }
-        };
-        record.worker.set(Some(worker));
-        record.life.set(Life::Started);
-        self.current.set(record);
-        worker.resume().expect("a worker ends only when retired")
-    }
-
-    /// Runs on a worker's stack: one greenlet, from start to end.
-    fn enter(yielder: Yielder<HubRef>) -> Option<HubRef> {
-        // No hub: it has ended and retires its workers.
-        let hub = Hub::get()?;
-        let record = hub.current();
-        record.yielder.set(Some(yielder));
-        let job = record.job.take().expect("an unstarted greenlet has a job");
-        // The job stays in the record too, so that the end of the thread can
-        // tell those who wait for it.
-        record.job.set(Some(job.clone()));
-        let error = record.no_stack.take();
-        let on_spare = error.is_some();
-        let order = match error {
-            Some(error) => Order::NoStack(error),
-            None if record.task.is_killed() => Order::Kill,
-            None => Order::Run,
-        };
-        job.run(order);
-        record.job.set(None);
-        drop(job);
-        hub.finish(record, on_spare);
-        Some(hub)
-    }
-
-    /// The greenlet has ended; its stack and record go back, although this still
-    /// runs on that stack: nobody gets it before the loop runs again.
-    fn finish(&self, record: RecordRef, on_spare: bool) {
-        let worker = record.worker.take().expect("it runs on one");
-        if on_spare {
-            self.spare.set(Some(worker));
-        } else {
-            let mut pool = self.workers.borrow_mut();
-            match pool.iter_mut().find(|(class, _)| *class == worker.size()) {
-                Some((_, idle)) => idle.push(worker),
-                None => pool.push((worker.size(), vec![worker])),
-            }
-        }
-        self.release(record);
-        if self.live.get() == 0 && self.draining.get() && self.root.waiter.word.notify(0) {
-            self.make_ready(self.root);
-        }
-    }
-
-    fn release(&self, record: RecordRef) {
-        record.yielder.set(None);
-        record.task.clear();
-        record.id.set(0);
-        record.life.set(Life::Free);
-        if record.name.borrow().is_some() {
-            record.name.take();
-        }
-        self.live.set(self.live.get() - 1);
-        self.free.borrow_mut().push(record);
-    }
-
-    /// The end of a turn. See the module.
-    #[cold]
-    #[inline(never)]
-    fn turn(&self) {
-        self.budget.set(BUDGET);
-        let mail = self.drain_inbox();
-        let now = self.clock.now();
-        self.turn_began.set(now);
-        if !self.timers.borrow().is_empty() {
-            self.timers.borrow_mut().settle(now);
-            // A limit is passed over for one turn at most.
-            let patient = !self.passed_over.take();
-            let mut woken = false;
-            while let Some(key) = self.pop_expired(now, woken && patient) {
-                woken |= !key.is_limit();
-                self.expire(key);
-            }
-        }
-        for mail in mail {
-            match mail {
-                Mail::Spawn(spawn) => spawn.deliver(),
-                Mail::Kill { index, id } => self.kill(index, id),
-            }
-        }
-        if let Some(state) = self.seed.get() {
-            // One resume a turn, so that each resume is a choice.
-            self.budget.set(1);
-            self.shuffle(state);
-        }
-    }
-
-    /// The next timer that expires now. A limit waits for its turn behind those
-    /// that an earlier timer has woken: they may yet end what it limits, and
-    /// success wins a tie.
-    fn pop_expired(&self, now: Instant, woken: bool) -> Option<Key> {
-        let mut timers = self.timers.borrow_mut();
-        let next = timers.expired(now)?;
-        if woken && next.is_limit() {
-            self.passed_over.set(true);
-            return None;
-        }
-        timers.pop_expired(now)
-    }
-
-    fn drain_inbox(&self) -> Vec<Mail> {
-        let records = self.records.borrow();
-        self.inbox.drain(
-            |index| &*records[index].waiter.address,
-            |index| self.make_ready(records[index]),
-        )
-    }
-
-    fn expire(&self, key: Key) {
-        let record = |index: usize| self.records.borrow()[index];
-        match key {
-            Key::Sleep(index) | Key::Wait(index) => {
-                let record = record(index);
-                record.timer.set(None);
-                if record.waiter.word.expire() {
-                    self.make_ready(record);
-                }
-            }
-            Key::Frame(index, frame) => self.fire_frame(record(index), frame),
-            Key::Start(index) => {
-                let record = record(index);
-                record.timer.set(None);
-                debug_assert_eq!(record.life.get(), Life::Delayed);
-                record.life.set(Life::Unstarted);
-                self.make_ready(record);
-            }
-        }
-    }
-
-    // ---- greenlets ----
-
-    /// A new greenlet; returns its record's index.
-    pub(crate) fn spawn(&'static self, spawn: Spawn) -> Result<usize, Refusal> {
-        if self.closing.get() {
-            return Err(Refusal::Closing);
-        }
-        if self.spare.get().is_none() && self.live.get() == 0 {
-            // Reserved before the first greenlet needs it.
-            let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
-            self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
-        }
-        let recycled = self.free.borrow_mut().pop();
-        let record = recycled.unwrap_or_else(|| {
-            let mut records = self.records.borrow_mut();
-            let record = Record::new(records.len(), &self.inbox);
-            records.push(record);
-            record
-        });
-        record.id.set(spawn.id);
-        record.stack_size.set(spawn.stack_size);
-        record.job.set(Some(spawn.job));
-        if spawn.name.is_some() {
-            *record.name.borrow_mut() = spawn.name;
-        }
-        self.live.set(self.live.get() + 1);
-        match spawn.delay {
-            None => {
-                record.life.set(Life::Unstarted);
-                self.make_ready(record);
-            }
-            Some(delay) => {
-                record.life.set(Life::Delayed);
-                let key = Key::Start(record.index);
-                let timer = self.timers.borrow_mut().arm_after(delay, key);
-                record.timer.set(Some(timer));
-            }
-        }
-        Ok(record.index)
-    }
-
-    /// Asks the greenlet `id` to end, if it is still in the record `index`. Who
-    /// does not know the record yet gives `None`; it is looked for.
-    pub(crate) fn kill(&self, index: Option<usize>, id: u64) {
-        let record = match index {
-            Some(index) => Some(self.records.borrow()[index]),
-            None => self
-                .records
-                .borrow()
-                .iter()
-                .copied()
-                .find(|r| r.id.get() == id),
-        };
-        if let Some(record) = record
-            && record.id.get() == id
-        {
-            self.kill_record(record);
-        }
-    }
-
-    fn kill_record(&self, record: RecordRef) {
-        let unshielded = record.task.kill();
-        match record.life.get() {
-            Life::Free | Life::Unstarted => {}
-            Life::Delayed => {
-                self.disarm(record);
-                record.life.set(Life::Unstarted);
-                self.make_ready(record);
-            }
-            Life::Started => {
-                if !coroutine::can_unwind() {
-                    panic!("kill() of a started greenlet needs panic = \"unwind\"");
-                }
-                if unshielded && record.waiter.word.interrupt() {
-                    self.make_ready(record);
-                }
-            }
-        }
-    }
-
-    /// Kills all greenlets but the root and the one that calls.
-    pub(crate) fn kill_all(&self) {
-        let records = self.records.borrow().clone();
-        for record in records {
-            let spared = self.is_root(record) || std::ptr::eq(record, self.current());
-            if record.life.get() != Life::Free && !spared {
-                self.kill_record(record);
-            }
-        }
-    }
-
-    /// The record of a task that is alive, by what `address_of` said.
-    pub(crate) fn record_of(&self, (index, id): (usize, u64)) -> RecordRef {
-        let record = self.records.borrow()[index];
-        assert_eq!(record.id.get(), id, "the owner of a scope outlives it");
-        record
-    }
-
-    /// The index and id under which the running greenlet can be killed or its
-    /// frames fired.
-    pub(crate) fn address_of(&self, record: RecordRef) -> (usize, u64) {
-        (record.index, record.id.get())
     }
 
     // ---- waits ----
@@ -716,99 +426,5 @@ impl Hub {
         if record.id.get() == id {
             self.fire_frame(record, frame);
         }
-    }
-
-    // ---- the end ----
-
-    /// Makes this hub a simulation: virtual time, and a shuffled ready order if
-    /// there is a seed.
-    pub(crate) fn simulate(&self, seed: Option<u64>) {
-        self.clock.make_virtual();
-        self.inbox.simulate();
-        self.turn_began.set(self.clock.now());
-        self.seed.set(seed);
-        if seed.is_some() {
-            self.budget.set(0);
-        }
-    }
-
-    /// Refuses new greenlets, here and from elsewhere.
-    pub(crate) fn begin_close(&'static self) {
-        self.closing.set(true);
-        for mail in self.inbox.refuse_mail() {
-            if let Mail::Spawn(spawn) = mail {
-                spawn.refuse();
-            }
-        }
-    }
-
-    /// Runs the loop at the root until no greenlet is alive. Returns the report
-    /// if that can never be.
-    pub(crate) fn drain(&'static self, site: Site) -> Result<(), String> {
-        debug_assert!(self.at_root());
-        self.draining.set(true);
-        while self.live.get() > 0 {
-            self.root.waiter.word.announce();
-            self.begin_wait(self.root, site, Limit::Never);
-            self.run_root();
-            self.root.waiter.word.reset();
-            if let Some(report) = self.take_deadlock() {
-                return Err(report);
-            }
-        }
-        self.draining.set(false);
-        Ok(())
-    }
-
-    /// Ends the hub: at the end of `run`, or of its thread.
-    pub(crate) fn close(&'static self) {
-        // First: refused closures are dropped below, and their destructors must
-        // not find a hub that is going.
-        HUB.with(|h| h.set(None));
-        self.begin_close();
-        self.inbox.close();
-        if self.live.get() > 0 {
-            return self.abandon();
-        }
-        let workers = self.workers.take();
-        let idle = workers.into_iter().flat_map(|(_, idle)| idle);
-        for worker in idle.chain(self.spare.take()) {
-            worker.retire();
-        }
-        let records = self.records.take();
-        coroutine::reclaim_ended_hub(self, records);
-    }
-
-    /// The thread ends with greenlets left: nobody may wake them, those who wait
-    /// for them are told, and what they own is leaked.
-    fn abandon(&self) {
-        let mut left = 0;
-        for record in self.records.borrow().iter() {
-            if self.is_root(record) || record.life.get() == Life::Free {
-                continue;
-            }
-            left += 1;
-            record.waiter.word.close();
-            if let Some(job) = record.job.take() {
-                job.abandon();
-                std::mem::forget(job);
-            }
-        }
-        report(format_args!(
-            "a thread has ended with {left} greenlets left; they are leaked"
-        ));
-    }
-
-    /// Moves the root's open frames back to the thread that loses its hub.
-    pub(crate) fn hand_frames_back(&self, task: &Task) {
-        let now = self.clock.now();
-        self.root.task.hand_frames_to(task, |frame| {
-            if let Some(timer) = frame.timer.take() {
-                let mut timers = self.timers.borrow_mut();
-                frame.deadline = timers.deadline(timer, now);
-                timers.cancel(timer);
-            }
-            debug_assert!(frame.state != FrameState::Armed || frame.timer.is_none());
-        });
     }
 }

@@ -1,0 +1,91 @@
+//! The end of a hub, by `run` or with its thread.
+
+use super::record::Life;
+use super::{HUB, Hub};
+use crate::rt::clock::Limit;
+use crate::rt::coroutine;
+use crate::rt::inbox::Mail;
+use crate::rt::report::report;
+use crate::rt::task::{FrameState, Site, Task};
+
+impl Hub {
+    /// Refuses new greenlets, here and from elsewhere.
+    pub(crate) fn begin_close(&'static self) {
+        self.closing.set(true);
+        for mail in self.inbox.refuse_mail() {
+            if let Mail::Spawn(spawn) = mail {
+                spawn.refuse();
+            }
+        }
+    }
+
+    /// Runs the loop at the root until no greenlet is alive. Returns the report
+    /// if that can never be.
+    pub(crate) fn drain(&'static self, site: Site) -> Result<(), String> {
+        debug_assert!(self.at_root());
+        self.draining.set(true);
+        while self.live.get() > 0 {
+            self.root.waiter.word.announce();
+            self.begin_wait(self.root, site, Limit::Never);
+            self.run_root();
+            self.root.waiter.word.reset();
+            if let Some(report) = self.take_deadlock() {
+                return Err(report);
+            }
+        }
+        self.draining.set(false);
+        Ok(())
+    }
+
+    /// Ends the hub: at the end of `run`, or of its thread.
+    pub(crate) fn close(&'static self) {
+        // First: refused closures are dropped below, and their destructors must
+        // not find a hub that is going.
+        HUB.with(|h| h.set(None));
+        self.begin_close();
+        self.inbox.close();
+        if self.live.get() > 0 {
+            return self.abandon();
+        }
+        let workers = self.workers.take();
+        let idle = workers.into_iter().flat_map(|(_, idle)| idle);
+        for worker in idle.chain(self.spare.take()) {
+            worker.retire();
+        }
+        let records = self.records.take();
+        coroutine::reclaim_ended_hub(self, records);
+    }
+
+    /// The thread ends with greenlets left: nobody may wake them, those who wait
+    /// for them are told, and what they own is leaked.
+    fn abandon(&self) {
+        let mut left = 0;
+        for record in self.records.borrow().iter() {
+            if self.is_root(record) || record.life.get() == Life::Free {
+                continue;
+            }
+            left += 1;
+            record.waiter.word.close();
+            if let Some(job) = record.job.take() {
+                job.abandon();
+                std::mem::forget(job);
+            }
+        }
+        report(format_args!(
+            "a thread has ended with {left} greenlets left; they are leaked"
+        ));
+    }
+
+    /// Moves the root's open frames back to the thread that loses its hub.
+    pub(crate) fn hand_frames_back(&self, task: &Task) {
+        let now = self.clock.now();
+        self.root.task.hand_frames_to(task, |frame| {
+            if let Some(timer) = frame.timer.take() {
+                let mut timers = self.timers.borrow_mut();
+                frame.deadline = timers.deadline(timer, now);
+                timers.cancel(timer);
+            }
+            debug_assert!(frame.state != FrameState::Armed || frame.timer.is_none());
+        });
+    }
+}

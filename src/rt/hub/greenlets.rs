@@ -1,0 +1,141 @@
+//! Greenlets come, are killed, and go.
+
+use super::record::Life;
+use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
+use crate::rt::coroutine::{self, Worker};
+use crate::rt::stack;
+
+impl Hub {
+    /// A new greenlet; returns its record's index.
+    pub(crate) fn spawn(&'static self, spawn: Spawn) -> Result<usize, Refusal> {
+        if self.closing.get() {
+            return Err(Refusal::Closing);
+        }
+        if self.spare.get().is_none() && self.live.get() == 0 {
+            // Reserved before the first greenlet needs it.
+            let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
+            self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
+        }
+        let recycled = self.free.borrow_mut().pop();
+        let record = recycled.unwrap_or_else(|| {
+            let mut records = self.records.borrow_mut();
+            let record = Record::new(records.len(), &self.inbox);
+            records.push(record);
+            record
+        });
+        record.id.set(spawn.id);
+        record.stack_size.set(spawn.stack_size);
+        record.job.set(Some(spawn.job));
+        if spawn.name.is_some() {
+            *record.name.borrow_mut() = spawn.name;
+        }
+        self.live.set(self.live.get() + 1);
+        match spawn.delay {
+            None => {
+                record.life.set(Life::Unstarted);
+                self.make_ready(record);
+            }
+            Some(delay) => {
+                record.life.set(Life::Delayed);
+                let key = Key::Start(record.index);
+                let timer = self.timers.borrow_mut().arm_after(delay, key);
+                record.timer.set(Some(timer));
+            }
+        }
+        Ok(record.index)
+    }
+
+    /// Asks the greenlet `id` to end, if it is still in the record `index`. Who
+    /// does not know the record yet gives `None`; it is looked for.
+    pub(crate) fn kill(&self, index: Option<usize>, id: u64) {
+        let record = match index {
+            Some(index) => Some(self.records.borrow()[index]),
+            None => self
+                .records
+                .borrow()
+                .iter()
+                .copied()
+                .find(|r| r.id.get() == id),
+        };
+        if let Some(record) = record
+            && record.id.get() == id
+        {
+            self.kill_record(record);
+        }
+    }
+
+    fn kill_record(&self, record: RecordRef) {
+        let unshielded = record.task.kill();
+        match record.life.get() {
+            Life::Free | Life::Unstarted => {}
+            Life::Delayed => {
+                self.disarm(record);
+                record.life.set(Life::Unstarted);
+                self.make_ready(record);
+            }
+            Life::Started => {
+                if !coroutine::can_unwind() {
+                    panic!("kill() of a started greenlet needs panic = \"unwind\"");
+                }
+                if unshielded && record.waiter.word.interrupt() {
+                    self.make_ready(record);
+                }
+            }
+        }
+    }
+
+    /// Kills all greenlets but the root and the one that calls.
+    pub(crate) fn kill_all(&self) {
+        let records = self.records.borrow().clone();
+        for record in records {
+            let spared = self.is_root(record) || std::ptr::eq(record, self.current());
+            if record.life.get() != Life::Free && !spared {
+                self.kill_record(record);
+            }
+        }
+    }
+
+    /// The record of a task that is alive, by what `address_of` said.
+    pub(crate) fn record_of(&self, (index, id): (usize, u64)) -> RecordRef {
+        let record = self.records.borrow()[index];
+        assert_eq!(record.id.get(), id, "the owner of a scope outlives it");
+        record
+    }
+
+    /// The index and id under which the running greenlet can be killed or its
+    /// frames fired.
+    pub(crate) fn address_of(&self, record: RecordRef) -> (usize, u64) {
+        (record.index, record.id.get())
+    }
+
+    /// The greenlet has ended; its stack and record go back, although this still
+    /// runs on that stack: nobody gets it before the loop runs again.
+    pub(super) fn finish(&self, record: RecordRef, on_spare: bool) {
+        let worker = record.worker.take().expect("it runs on one");
+        if on_spare {
+            self.spare.set(Some(worker));
+        } else {
+            let mut pool = self.workers.borrow_mut();
+            match pool.iter_mut().find(|(class, _)| *class == worker.size()) {
+                Some((_, idle)) => idle.push(worker),
+                None => pool.push((worker.size(), vec![worker])),
+            }
+        }
+        self.release(record);
+        if self.live.get() == 0 && self.draining.get() && self.root.waiter.word.notify(0) {
+            self.make_ready(self.root);
+        }
+    }
+
+    fn release(&self, record: RecordRef) {
+        record.yielder.set(None);
+        record.task.clear();
+        record.id.set(0);
+        record.life.set(Life::Free);
+        if record.name.borrow().is_some() {
+            record.name.take();
+        }
+        self.live.set(self.live.get() - 1);
+        self.free.borrow_mut().push(record);
+    }
+}

@@ -1,0 +1,179 @@
+//! The loop: resume what is ready, and at the end of each turn look at what came in.
+
+use super::record::Life;
+use super::{BUDGET, Hub, HubRef, Key, RecordRef};
+use crate::rt::coroutine::{AbortOnUnwind, Order, Worker, Yielder};
+use crate::rt::inbox::Mail;
+use std::time::Instant;
+
+impl Hub {
+    /// Runs turns until the root's own entry comes up. Only at the root. If
+    /// nothing can ever wake it, its wait is ended as expired, with a report.
+    #[inline(never)]
+    pub(crate) fn run_root(&'static self) {
+        // An unwind from here would leave the wait of the root with its node linked.
+        let bomb = AbortOnUnwind;
+        let mut hub = self;
+        loop {
+            if hub.budget.get() == 0 {
+                hub.turn();
+            }
+            let Some(record) = hub.pop_ready() else {
+                hub.idle();
+                continue;
+            };
+            hub.budget.set(hub.budget.get() - 1);
+            if let Some(worker) = record.worker.get() {
+                hub.current.set(record);
+                hub = worker.resume().expect("a bound worker does not end");
+            } else if hub.is_root(record) {
+                hub.current.set(record);
+                return std::mem::forget(bomb);
+            } else {
+                hub = hub.start(record);
+            }
+        }
+    }
+
+    /// The first resume: bind a stack, or use the spare one to end the greenlet.
+    #[cold]
+    #[inline(never)]
+    fn start(&'static self, record: RecordRef) -> HubRef {
+        let size = record.stack_size.get();
+        let pooled = {
+            let mut pool = self.workers.borrow_mut();
+            let class = pool.iter_mut().find(|(class, _)| *class == size);
+            class.and_then(|(_, idle)| idle.pop())
+        };
+        let worker = match pooled.map_or_else(|| Worker::start(size, Hub::enter), Ok) {
+            Ok(worker) => worker,
+            Err(error) => {
+                record.no_stack.set(Some(error));
+                self.spare
+                    .take()
+                    .expect("the spare is back before the next start")
+            }
+        };
+        record.worker.set(Some(worker));
+        record.life.set(Life::Started);
+        self.current.set(record);
+        worker.resume().expect("a worker ends only when retired")
+    }
+
+    /// Runs on a worker's stack: one greenlet, from start to end.
+    pub(super) fn enter(yielder: Yielder<HubRef>) -> Option<HubRef> {
+        // No hub: it has ended and retires its workers.
+        let hub = Hub::get()?;
+        let record = hub.current();
+        record.yielder.set(Some(yielder));
+        let job = record.job.take().expect("an unstarted greenlet has a job");
+        // The job stays in the record too, so that the end of the thread can
+        // tell those who wait for it.
+        record.job.set(Some(job.clone()));
+        let error = record.no_stack.take();
+        let on_spare = error.is_some();
+        let order = match error {
+            Some(error) => Order::NoStack(error),
+            None if record.task.is_killed() => Order::Kill,
+            None => Order::Run,
+        };
+        job.run(order);
+        record.job.set(None);
+        drop(job);
+        hub.finish(record, on_spare);
+        Some(hub)
+    }
+
+    /// The end of a turn. See the module.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn turn(&self) {
+        self.budget.set(BUDGET);
+        let mail = self.drain_inbox();
+        let now = self.clock.now();
+        self.turn_began.set(now);
+        if !self.timers.borrow().is_empty() {
+            self.timers.borrow_mut().settle(now);
+            // A limit is passed over for one turn at most.
+            let patient = !self.passed_over.take();
+            let mut woken = false;
+            while let Some(key) = self.pop_expired(now, woken && patient) {
+                woken |= !key.is_limit();
+                self.expire(key);
+            }
+        }
+        for mail in mail {
+            match mail {
+                Mail::Spawn(spawn) => spawn.deliver(),
+                Mail::Kill { index, id } => self.kill(index, id),
+            }
+        }
+        if let Some(state) = self.seed.get() {
+            // One resume a turn, so that each resume is a choice.
+            self.budget.set(1);
+            self.shuffle(state);
+        }
+    }
+
+    /// The next timer that expires now. A limit waits for its turn behind those
+    /// that an earlier timer has woken: they may yet end what it limits, and
+    /// success wins a tie.
+    fn pop_expired(&self, now: Instant, woken: bool) -> Option<Key> {
+        let mut timers = self.timers.borrow_mut();
+        let next = timers.expired(now)?;
+        if woken && next.is_limit() {
+            self.passed_over.set(true);
+            return None;
+        }
+        timers.pop_expired(now)
+    }
+
+    fn drain_inbox(&self) -> Vec<Mail> {
+        let records = self.records.borrow();
+        self.inbox.drain(
+            |index| &*records[index].waiter.address,
+            |index| self.make_ready(records[index]),
+        )
+    }
+
+    fn expire(&self, key: Key) {
+        let record = |index: usize| self.records.borrow()[index];
+        match key {
+            Key::Sleep(index) | Key::Wait(index) => {
+                let record = record(index);
+                record.timer.set(None);
+                if record.waiter.word.expire() {
+                    self.make_ready(record);
+                }
+            }
+            Key::Frame(index, frame) => self.fire_frame(record(index), frame),
+            Key::Start(index) => {
+                let record = record(index);
+                record.timer.set(None);
+                debug_assert_eq!(record.life.get(), Life::Delayed);
+                record.life.set(Life::Unstarted);
+                self.make_ready(record);
+            }
+        }
+    }
+
+    /// Under a seed: turns the ready queue round by a random number of places.
+    fn shuffle(&self, state: u64) {
+        let mut len = 0u64;
+        let mut at = self.head.get();
+        while let Some(record) = at {
+            len += 1;
+            at = record.next.get();
+        }
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        self.seed.set(Some(state));
+        for _ in 0..(z ^ (z >> 31)).checked_rem(len).unwrap_or(0) {
+            let first = self.pop_ready().expect("len counted them");
+            self.make_ready(first);
+        }
+    }
+}
