@@ -3,8 +3,8 @@
 use greenlet::sync::{Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Greenlet, HubHandle, HubThread, Local, Timeout, TimeoutHandle, run, scope, sleep, spawn,
-    spawn_later, timeout, wait_any, yield_now,
+    Greenlet, HubHandle, HubThread, Local, Timeout, TimeoutHandle, join_all, run, scope, sleep,
+    spawn, spawn_later, timeout, wait_any, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -210,6 +210,51 @@ fn waking_a_simulation_does_not_cost_others_their_wake() {
     });
     assert!(setter.join().is_err(), "it says so to who did it");
     plain.join().unwrap();
+    barrier.wait();
+    simulation.join().unwrap();
+}
+
+/// As above, with more waiters than a broadcast wakes at a time: the panic came after the first batch.
+#[test]
+fn waking_a_simulation_does_not_cost_those_of_later_batches_their_wake() {
+    const GREENLETS: usize = 100;
+    let event = Arc::new(Event::new());
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let simulation = thread::spawn({
+        let (event, barrier) = (event.clone(), barrier.clone());
+        move || {
+            Simulation::new().run(|| {
+                let g = spawn(move || event.wait());
+                yield_now();
+                barrier.wait();
+                barrier.wait();
+                g.kill();
+            });
+        }
+    });
+    barrier.wait();
+    let hub = thread::spawn({
+        let event = event.clone();
+        move || {
+            let all: Vec<_> = (0..GREENLETS)
+                .map(|_| {
+                    let event = event.clone();
+                    spawn(move || event.wait_timeout(Duration::from_secs(5)))
+                })
+                .collect();
+            let woken = join_all(all).into_iter();
+            woken.filter(|o| matches!(o, Ok(true))).count()
+        }
+    });
+    while !format!("{event:?}").contains(&format!("waiting: {}", GREENLETS + 1)) {
+        thread::yield_now();
+    }
+    let setter = thread::spawn({
+        let event = event.clone();
+        move || event.set()
+    });
+    assert!(setter.join().is_err(), "it says so to who did it");
+    assert_eq!(hub.join().unwrap(), GREENLETS);
     barrier.wait();
     simulation.join().unwrap();
 }

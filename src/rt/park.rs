@@ -67,14 +67,41 @@ impl Wakes {
 
     /// Delivers all. Without the lock that they were collected under.
     #[cold]
-    pub(crate) fn deliver(self) {
-        let mut intruded = false;
+    pub(crate) fn deliver(self) -> Delivery {
+        let mut delivery = Delivery::Done;
         for address in self.first.into_iter().chain(self.rest) {
-            intruded |= address.is_simulated();
+            if address.is_simulated() {
+                delivery = Delivery::Intruded;
+            }
             address.wake();
         }
-        // After the last, so that no other waiter pays for it.
-        if intruded {
+        delivery
+    }
+}
+
+/// How a delivery of wakes has gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "who wakes a Simulation from another thread is told"]
+pub(crate) enum Delivery {
+    Done,
+    /// One of them was a Simulation's.
+    Intruded,
+}
+
+impl Delivery {
+    /// Of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match self {
+            Delivery::Done => other,
+            Delivery::Intruded => self,
+        }
+    }
+
+    /// Panics if a Simulation was woken from another thread, unless this thread
+    /// panics already.
+    #[inline]
+    pub(crate) fn check(self) {
+        if self == Delivery::Intruded && !std::thread::panicking() {
             Inbox::refuse_intruder();
         }
     }

@@ -35,7 +35,7 @@ use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::Switch;
 use super::inbox::Waiter;
-use super::park::{self, BATCH, Obstacle, Party, Wakes};
+use super::park::{self, BATCH, Delivery, Obstacle, Party, Wakes};
 use super::sync::{
     Arc, AtomicBool, AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn,
 };
@@ -262,11 +262,35 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
     pub(crate) fn parts(&mut self) -> (&mut S, &mut Wakes) {
         (&mut self.state, &mut self.wakes)
     }
-}
 
-impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
+    /// Claims a batch of those in the list of slots `V` whose ticket is below
+    /// `end`; true if there are no more.
+    fn claim_batch<V>(&mut self, end: u64) -> bool
+    where
+        S: Waiters<V>,
+    {
+        let (state, wakes) = self.parts();
+        let list = state.waiters();
+        for _ in 0..BATCH {
+            match list.list.front().get() {
+                Some(node) if node.ticket.get() < end => list.claim_front(wakes),
+                _ => return true,
+            };
+        }
+        false
+    }
+
+    /// Unlocks and delivers.
+    fn unlock(self) -> Delivery {
+        // SAFETY: not used after, and not dropped.
+        unsafe { ManuallyDrop::new(self).release() }
+    }
+
+    /// # Safety
+    ///
+    /// Called once, and the guard is not used after.
     #[inline]
-    fn drop(&mut self) {
+    unsafe fn release(&mut self) -> Delivery {
         if cfg!(debug_assertions) && !std::thread::panicking() {
             self.state.check();
         }
@@ -277,13 +301,22 @@ impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
             let word = number << 1 | usize::from(waiters);
             self.word.store(word, Ordering::Release);
         }
-        // SAFETY: dropped once, here, and not used after.
+        // SAFETY: the caller's promise.
         unsafe { ManuallyDrop::drop(&mut self.state) };
         // Without wakes there is nothing to drop either.
-        if !self.wakes.is_empty() {
-            // SAFETY: taken once, here, and not used after.
-            unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver();
+        if self.wakes.is_empty() {
+            return Delivery::Done;
         }
+        // SAFETY: the caller's promise.
+        unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver()
+    }
+}
+
+impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: once, here.
+        unsafe { self.release() }.check();
     }
 }
 
@@ -517,19 +550,15 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             return false;
         }
         let end = guard.parts().0.waiters().next_ticket;
-        loop {
-            for _ in 0..BATCH {
-                let (state, wakes) = guard.parts();
-                let list = state.waiters();
-                match list.list.front().get() {
-                    Some(node) if node.ticket.get() < end => list.claim_front(wakes),
-                    _ => return true,
-                };
-            }
+        let mut delivery = Delivery::Done;
+        while !guard.claim_batch::<V>(end) {
             // Let go of the lock between batches: those woken may need it.
-            drop(guard);
+            delivery = delivery.and(guard.unlock());
             guard = self.lock();
         }
+        // Looked at after the last, so that no other waiter pays for it.
+        delivery.and(guard.unlock()).check();
+        true
     }
 }
 

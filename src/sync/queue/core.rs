@@ -10,7 +10,7 @@ use crate::rt::park::Wakes;
 use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::{GetError, PutError};
 
@@ -229,7 +229,7 @@ impl<T, C: Container<T>> Core<T, C> {
                 (_, Offer::Taken) => Ok(()),
                 (End::Notified, Offer::Item(item)) => Err(PutError::ShutDown(item)),
                 (_, Offer::Item(item)) => Err(PutError::Full(item)),
-                (_, Offer::Panicked(payload)) => std::panic::resume_unwind(payload),
+                (_, Offer::Panicked(payload)) => resume_unwind(payload),
             },
         )
     }
@@ -373,6 +373,8 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     pub(crate) fn shutdown(&self) {
+        // Getters and putters never wait at once, so one of the two has nobody
+        // to wake.
         self.monitor.broadcast::<Option<T>>(|state| {
             state.shut_down = true;
             true
@@ -388,8 +390,11 @@ impl<T, C: Container<T>> Core<T, C> {
             state.unfinished = state.unfinished.saturating_sub(items.len());
             items
         });
-        self.shutdown();
+        // The joiners get their wake even if that of another panics, which is
+        // then a Simulation's.
+        let told = catch_unwind(AssertUnwindSafe(|| self.shutdown()));
         self.monitor.broadcast::<()>(|state| state.unfinished == 0);
+        told.unwrap_or_else(|payload| resume_unwind(payload));
         items
     }
 
