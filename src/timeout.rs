@@ -154,7 +154,8 @@ impl RefUnwindSafe for TimeoutHandle {}
 
 impl TimeoutHandle {
     /// Starts anew: expires `limit` from now. An expiry that was pending is
-    /// forgotten.
+    /// forgotten, unless a wait of the scope has been ended for it already: then
+    /// it is too late, and the scope expires.
     ///
     /// # Examples
     ///
@@ -163,7 +164,8 @@ impl TimeoutHandle {
         self.change(FrameState::Armed, Limit::After(limit));
     }
 
-    /// Never expires any more, unless it is reset.
+    /// Never expires any more, unless it is reset. Too late when
+    /// [`reset`](TimeoutHandle::reset) is.
     ///
     /// # Examples
     ///

@@ -380,3 +380,30 @@ fn wakes_from_other_threads_arrive_while_run_ends() {
         setter.join().unwrap();
     }
 }
+
+/// Its wait was ended already when the reason for it was taken back.
+#[test]
+fn a_scope_that_has_ended_its_wait_expires_although_it_is_reset_or_cancelled() {
+    for cancel in [false, true] {
+        Simulation::new().run(|| {
+            let result = Timeout::after(ms(10)).run(|t| {
+                scope(|s| {
+                    s.spawn(|| {
+                        sleep(ms(10));
+                        // It is ahead of the body in the ready queue.
+                        while t.is_pending() {
+                            yield_now();
+                        }
+                        match cancel {
+                            true => t.cancel(),
+                            false => t.reset(ms(500)),
+                        }
+                        assert!(!t.is_pending());
+                    });
+                    sleep(ms(50));
+                });
+            });
+            assert!(result.is_err(), "cancel: {cancel}");
+        });
+    }
+}

@@ -415,7 +415,7 @@ impl Hub {
 
     /// Fires a frame, by its timer or because a scope's child has panicked.
     pub(crate) fn fire_frame(&self, record: RecordRef, frame: u64) {
-        if record.task.fire(frame) && record.waiter.word.interrupt() {
+        if record.task.fire(frame, || record.waiter.word.interrupt()) {
             self.make_ready(record);
         }
     }

@@ -364,17 +364,22 @@ impl Party {
         }
     }
 
-    /// Takes a frame's timer and gives its state a new value; the old one is
-    /// returned, `None` if the frame is not open.
+    /// Takes a frame's timer and gives its state a new value, unless it is
+    /// committed; the old one is returned, `None` if the frame is not open.
     pub(crate) fn reset_frame(
         &self,
         id: u64,
         state: FrameState,
         limit: Limit,
     ) -> Option<FrameState> {
-        let (timer, was) = self.task().frame(id, |f| {
+        let was = self.task().frame(id, |f| f.state)?;
+        if was == FrameState::Committed {
+            return Some(was);
+        }
+        let timer = self.task().frame(id, |f| {
             f.deadline = None;
-            (f.timer.take(), std::mem::replace(&mut f.state, state))
+            f.state = state;
+            f.timer.take()
         })?;
         if let Party::Hub(hub, _) = self {
             hub.disarm_frame(timer);
@@ -401,7 +406,7 @@ impl Thread {
             if Instant::now() < deadline {
                 break;
             }
-            self.task.fire(id);
+            self.task.fire(id, || false);
         }
     }
 
@@ -427,10 +432,8 @@ impl Thread {
             }
             if own == until {
                 word.expire();
-            } else if let Some((_, id)) = frame
-                && self.task.fire(id)
-            {
-                word.interrupt();
+            } else if let Some((_, id)) = frame {
+                self.task.fire(id, || word.interrupt());
             }
         }
     }

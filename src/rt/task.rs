@@ -7,8 +7,9 @@
 //!
 //! A task keeps its open [`timeout`](crate::timeout()), [`scope`](crate::scope())
 //! and [`shield`](crate::shield) frames in order of opening. A timeout's or
-//! scope's frame is *armed*, *pending* (fired, not raised yet), *raised*, or
-//! *cancelled*. [`Task::due`] is the one place that decides what a wait raises:
+//! scope's frame is *armed*, *pending* (fired, not raised yet), *committed* (fired,
+//! and the task's wait was ended for it, so that it cannot be taken back), *raised*,
+//! or *cancelled*. [`Task::due`] is the one place that decides what a wait raises:
 //! a kill before any frame, the outermost pending frame before inner ones (an
 //! inner scope would be caught inside the outer one and lose it), and nothing
 //! that lies outside the innermost shield.
@@ -50,8 +51,16 @@ impl Site {
 pub(crate) enum FrameState {
     Armed,
     Pending,
+    Committed,
     Raised,
     Cancelled,
+}
+
+impl FrameState {
+    /// Fired, and still to be raised.
+    pub(crate) fn is_due(self) -> bool {
+        matches!(self, FrameState::Pending | FrameState::Committed)
+    }
 }
 
 #[derive(Debug)]
@@ -108,7 +117,7 @@ impl Task {
         }
         let frame = frames[open..]
             .iter_mut()
-            .find(|f| f.state == FrameState::Pending)?;
+            .find(|f| f.state.is_due())?;
         frame.state = FrameState::Raised;
         Some(Unwind::Frame(frame.id))
     }
@@ -138,8 +147,9 @@ impl Task {
         self.killed.get()
     }
 
-    /// Marks a frame as fired; true if the task may be interrupted right now.
-    pub(crate) fn fire(&self, id: u64) -> bool {
+    /// Marks a frame as fired, and interrupts the task if it may be right now;
+    /// true if that has ended its wait.
+    pub(crate) fn fire(&self, id: u64, interrupt: impl FnOnce() -> bool) -> bool {
         let mut frames = self.frames.borrow_mut();
         let Some(at) = frames.iter().rposition(|f| f.id == id) else {
             return false;
@@ -149,9 +159,13 @@ impl Task {
         if frames[at].state != FrameState::Armed {
             return false;
         }
-        frames[at].state = FrameState::Pending;
         self.attention.set(true);
-        !frames[at..].iter().any(|f| f.shield)
+        let interrupted = !frames[at..].iter().any(|f| f.shield) && interrupt();
+        frames[at].state = match interrupted {
+            true => FrameState::Committed,
+            false => FrameState::Pending,
+        };
+        interrupted
     }
 
     pub(crate) fn open(&self, shield: bool) -> u64 {
@@ -185,9 +199,9 @@ impl Task {
     }
 
     fn refresh(&self, frames: &[Frame]) {
-        let pending = frames.iter().any(|f| f.state == FrameState::Pending);
+        let due = frames.iter().any(|f| f.state.is_due());
         let killed = self.killed.get() && !self.ended.get();
-        self.attention.set(killed || pending);
+        self.attention.set(killed || due);
     }
 
     /// Looks again whether anything is pending, after a frame was changed.
