@@ -95,7 +95,7 @@ fn main() {
         || {
             timed(|| {
                 for _ in 0..10 {
-                    join_all(all(10_000, |i| spawn(move || i)));
+                    drop(join_all(all(10_000, |i| spawn(move || i))));
                 }
             })
         },

@@ -2,6 +2,7 @@
 
 use crate::rt::coroutine::Unwind;
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -50,7 +51,7 @@ impl JoinError {
             // it again outside of the frame.
             _ => JoinError::Panicked {
                 greenlet: greenlet(),
-                payload: PanicPayload(Mutex::new(Some(payload))),
+                payload: PanicPayload::new(payload),
             },
         }
     }
@@ -96,9 +97,13 @@ impl JoinError {
     /// ```
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self {
-            JoinError::Panicked { payload, .. } => Ok(payload
-                .take()
-                .unwrap_or_else(|| Box::new("the scope has raised this panic already"))),
+            JoinError::Panicked { payload, .. } => Ok(payload.take().unwrap_or_else(|| {
+                // As a panic's own payload would be.
+                match payload.text {
+                    Cow::Borrowed(text) => Box::new(text),
+                    Cow::Owned(text) => Box::new(text),
+                }
+            })),
             other => Err(other),
         }
     }
@@ -107,6 +112,7 @@ impl JoinError {
     pub(crate) fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         match self {
             JoinError::Panicked { payload, .. } => payload.take(),
+            JoinError::NoStack(_) => Some(Box::new(self.to_string())),
             _ => None,
         }
     }
@@ -125,26 +131,37 @@ impl JoinError {
 ///     other => panic!("{other}"),
 /// }
 /// ```
-pub struct PanicPayload(Mutex<Option<Box<dyn Any + Send>>>);
+pub struct PanicPayload {
+    /// Kept apart, since a scope may take the payload to raise it.
+    text: Cow<'static, str>,
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
 
 impl PanicPayload {
+    fn new(payload: Box<dyn Any + Send>) -> Self {
+        let text = if let Some(text) = payload.downcast_ref::<&'static str>() {
+            Cow::Borrowed(*text)
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            Cow::Owned(text.clone())
+        } else {
+            Cow::Borrowed("a value that is not a message")
+        };
+        PanicPayload {
+            text,
+            payload: Mutex::new(Some(payload)),
+        }
+    }
+
     fn take(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner);
+        payload.take()
     }
 }
 
 impl fmt::Display for PanicPayload {
     /// The message of an ordinary panic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let payload = payload.as_deref();
-        if let Some(text) = payload.and_then(|p| p.downcast_ref::<&str>()) {
-            f.write_str(text)
-        } else if let Some(text) = payload.and_then(|p| p.downcast_ref::<String>()) {
-            f.write_str(text)
-        } else {
-            f.write_str("a value that is not a message")
-        }
+        f.write_str(&self.text)
     }
 }
 

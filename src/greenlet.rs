@@ -491,39 +491,3 @@ impl<T> fmt::Debug for Greenlet<T> {
             .finish()
     }
 }
-
-/// Joins all, in the order given, and returns their outcomes in that order.
-///
-/// # Examples
-///
-/// ```
-/// let all = (0..3).map(|i| greenlet::spawn(move || i * i));
-/// let squares: Vec<i32> = greenlet::join_all(all).into_iter().map(Result::unwrap).collect();
-/// assert_eq!(squares, [0, 1, 4]);
-/// ```
-#[track_caller]
-pub fn join_all<T>(handles: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Result<T, JoinError>> {
-    // All are spawned (by a lazy iterator) before the first is waited for.
-    let handles: Vec<_> = handles.into_iter().collect();
-    let mut outcomes = Vec::with_capacity(handles.len());
-    for handle in handles {
-        handle.wait_at("join_all");
-        outcomes.push(handle.taken());
-    }
-    outcomes
-}
-
-/// Asks all to end, as [`Greenlet::kill`], and returns at once.
-///
-/// # Examples
-///
-/// ```
-/// let all: Vec<_> = (0..3).map(|_| greenlet::spawn(|| ())).collect();
-/// greenlet::kill_all(&all);
-/// assert!(greenlet::join_all(all).iter().all(Result::is_err));
-/// ```
-pub fn kill_all<'a, T: 'a>(handles: impl IntoIterator<Item = &'a Greenlet<T>>) {
-    for handle in handles {
-        handle.kill();
-    }
-}

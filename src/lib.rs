@@ -122,6 +122,7 @@ mod current;
 mod error;
 mod greenlet;
 mod hub_handle;
+mod join;
 mod local;
 mod rt;
 mod scope;
@@ -133,8 +134,9 @@ mod waitable;
 
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use error::{Elapsed, JoinError, PanicPayload};
-pub use greenlet::{Builder, Greenlet, join_all, kill_all, spawn, spawn_later};
+pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
 pub use hub_handle::{HubHandle, HubThread, deadlock_after};
+pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use timeout::{Timeout, TimeoutHandle, timeout};

@@ -6,11 +6,13 @@
 
 use crate::error::JoinError;
 use crate::greenlet::{Builder, Greenlet};
+use crate::join::{self, Joinable};
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{self, Unwind};
 use crate::rt::hub::Hub;
 use crate::rt::park::{self, Party};
 use crate::rt::report::report;
+use crate::rt::sync::thread_lazy;
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{Monitor, State, WaitList, Waiters};
 use crate::start::{Watch, discard};
@@ -85,21 +87,10 @@ impl Family {
 struct Child(Rc<Family>);
 
 impl Watch for Child {
-    fn ending(&self, failed: Option<&JoinError>, watched: bool) {
-        // A panic that somebody joins is theirs.
-        let payload = failed
-            .filter(|_| !watched)
-            .and_then(JoinError::take_payload);
-        let Some(payload) = payload else { return };
-        let family = &self.0;
-        // Only the first comes out.
-        if family.failure_is_set() {
-            return discard(payload);
-        }
-        family.failure.set(Some(payload));
-        family.kill_children();
-        if !family.closing.get() {
-            family.hub().fire_frame_of(family.owner, family.frame);
+    fn ending(&self, failed: Option<&JoinError>, joined: bool) {
+        // What somebody joins is theirs.
+        if let Some(error) = failed.filter(|_| !joined) {
+            self.0.fail(error);
         }
     }
 
@@ -114,6 +105,22 @@ impl Watch for Child {
 }
 
 impl Family {
+    /// A child has failed, and nobody takes it: the scope ends.
+    fn fail(&self, error: &JoinError) {
+        let Some(payload) = error.take_payload() else {
+            return;
+        };
+        // Only the first comes out.
+        if self.failure_is_set() {
+            return discard(payload);
+        }
+        self.failure.set(Some(payload));
+        self.kill_children();
+        if !self.closing.get() {
+            self.hub().fire_frame_of(self.owner, self.frame);
+        }
+    }
+
     fn failure_is_set(&self) -> bool {
         let failure = self.failure.take();
         let set = failure.is_some();
@@ -194,6 +201,7 @@ impl<'scope> Scope<'scope, '_> {
         }
         Ok(ScopedGreenlet {
             handle,
+            frame: self.family.frame,
             scope: PhantomData,
         })
     }
@@ -220,15 +228,31 @@ impl fmt::Debug for Scope<'_, '_> {
 /// ```
 pub struct ScopedGreenlet<'scope, T> {
     handle: Greenlet<T>,
+    /// The scope's, by which [`FAMILIES`] finds it.
+    frame: u64,
     scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+thread_lazy! {
+    /// The open scopes of the thread by their frames. A handle may be sent to
+    /// another thread, so it cannot hold its scope itself.
+    static FAMILIES: RefCell<BTreeMap<u64, Rc<Family>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The thread's open scope with that frame, if it is still open.
+fn family(frame: u64) -> Option<Rc<Family>> {
+    let found = FAMILIES.try_with(|all| all.borrow().get(&frame).cloned());
+    found.ok().flatten()
 }
 
 impl<T> UnwindSafe for ScopedGreenlet<'_, T> {}
 impl<T> RefUnwindSafe for ScopedGreenlet<'_, T> {}
 
 impl<T> ScopedGreenlet<'_, T> {
-    /// As [`Greenlet::join`]. A child that panics while it is being joined is its
-    /// joiner's; the scope does not raise it.
+    /// As [`Greenlet::join`]. A child that fails while a greenlet of its hub joins
+    /// it is the joiner's; the scope does not raise it, unless the join is cut
+    /// short. [`wait`](Greenlet::wait) and [`wait_any`](crate::wait_any) do not
+    /// count as joining.
     ///
     /// # Errors
     ///
@@ -242,20 +266,39 @@ impl<T> ScopedGreenlet<'_, T> {
     #[inline(always)]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        let joining = Joining(&self.handle);
-        joining.0.control().set_joined(true);
-        self.handle.wait_at("ScopedGreenlet::join");
-        std::mem::forget(joining);
+        join::wait_for(std::slice::from_ref(&self), "ScopedGreenlet::join");
         self.handle.taken()
     }
 }
 
-/// A join that has not come to its end yet; if it is cut short there is none.
-struct Joining<'a, T>(&'a Greenlet<T>);
+impl<T> Joinable for ScopedGreenlet<'_, T> {}
+impl<T> join::sealed::Sealed for ScopedGreenlet<'_, T> {
+    type Output = T;
 
-impl<T> Drop for Joining<'_, T> {
-    fn drop(&mut self) {
-        self.0.control().set_joined(false);
+    fn greenlet(&self) -> &Greenlet<T> {
+        &self.handle
+    }
+
+    fn into_greenlet(self) -> Greenlet<T> {
+        self.handle
+    }
+
+    fn begin_join(&self) {
+        if self.handle.control().is_here() {
+            self.handle.control().set_joined(true);
+        }
+    }
+
+    fn abort_join(&self) {
+        if !self.handle.control().is_here() {
+            return;
+        }
+        self.handle.control().set_joined(false);
+        // It may have failed after the joiner's wait was ended, in the belief
+        // that the joiner takes it.
+        if let (Some(error), Some(family)) = (self.handle.error(), family(self.frame)) {
+            family.fail(error);
+        }
     }
 }
 
@@ -278,7 +321,8 @@ impl<T> fmt::Debug for ScopedGreenlet<'_, T> {
 ///
 /// If `f` returns, its children are awaited. If it unwinds, they are killed and
 /// awaited. The first child that panics while nobody joins it kills its siblings,
-/// interrupts the body at its next wait, and its panic comes out of `scope`.
+/// interrupts the body at its next wait, and its panic comes out of `scope`. A child
+/// that could have no stack counts as one that panicked, with the error's text.
 ///
 /// # Timeouts and kills
 ///
@@ -336,6 +380,7 @@ where
         env: PhantomData,
     };
     let family = &scope.family;
+    let _ = FAMILIES.try_with(|all| all.borrow_mut().insert(frame, family.clone()));
     let mut result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if result.is_err() {
         family.closing.set(true);
@@ -351,6 +396,7 @@ where
     }
     family.closing.set(true);
     wait_masked(site, || family.wait_for_children());
+    let _ = FAMILIES.try_with(|all| all.borrow_mut().remove(&frame));
     // The frame closes on whatever task this is by now the frame's owner.
     let state = Party::current().close_frame(frame);
     if let Some(payload) = family.failure.take() {

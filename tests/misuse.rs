@@ -183,9 +183,18 @@ fn stack_that_cannot_be_had_for_a_child_of_a_scope_does_not_hang_the_scope() {
             let child = s
                 .spawn_with(Builder::new().stack_size(1 << 60), || ())
                 .unwrap();
-            child.wait();
-            assert!(matches!(child.error(), Some(JoinError::NoStack(_))));
+            assert!(matches!(child.join(), Err(JoinError::NoStack(_))));
         });
+        // Nobody joins it: it must not vanish.
+        let message = panics(|| {
+            scope(|s| {
+                let sibling = s.spawn(|| sleep(Duration::MAX));
+                let child = s.spawn_with(Builder::new().name("big").stack_size(1 << 60), || ());
+                child.unwrap().wait();
+                sibling.wait();
+            });
+        });
+        assert!(message.contains("no stack"), "{message}");
     });
 }
 
@@ -289,7 +298,7 @@ fn acquire_many_whose_head_times_out_lets_those_behind_go() {
         yield_now();
         assert!(s.try_acquire().is_none(), "nobody passes those that wait");
         assert_eq!(s.available(), 3);
-        join_all(behind);
+        assert!(join_all(behind).iter().all(Result::is_ok));
         head.join().unwrap();
         // At 10 ms the head leaves: three permits for the next two, the last waits for their return.
         let mut seen = log.take();

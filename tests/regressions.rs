@@ -407,3 +407,71 @@ fn a_scope_that_has_ended_its_wait_expires_although_it_is_reset_or_cancelled() {
         });
     }
 }
+
+/// The joiner's wait was ended before the child failed, and it ran after: nobody took the panic.
+#[test]
+fn a_childs_panic_comes_out_of_the_scope_if_its_join_is_cut_short() {
+    let scoped = |end: fn(&Greenlet<()>)| {
+        Simulation::new().run(|| {
+            let event = Event::new();
+            let sibling_ended = Cell::new(false);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                scope(|s| {
+                    let failing = s.spawn(|| {
+                        event.wait();
+                        panic!("the child's own");
+                    });
+                    let joiner = s.spawn(move || drop(timeout(ms(5), || failing.join())));
+                    let _sibling = s.spawn(|| {
+                        let _ended = OnDrop(|| sibling_ended.set(true));
+                        Event::new().wait();
+                    });
+                    yield_now();
+                    event.set();
+                    end(&joiner);
+                    joiner.wait();
+                });
+            }));
+            let payload = result.expect_err("the panic comes out of the scope");
+            assert_eq!(payload.downcast_ref(), Some(&"the child's own"));
+            assert!(sibling_ended.get());
+        });
+    };
+    scoped(|joiner| joiner.kill());
+}
+
+/// The scope takes the payload away to raise it; the message stays.
+#[test]
+fn the_message_of_a_childs_panic_is_told_to_links_and_later_joiners() {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    Simulation::new().run(|| {
+        let raised = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                let child = greenlet::Builder::new().name("kid");
+                let child = s
+                    .spawn_with(child, || panic!("boom {}", std::hint::black_box(0)))
+                    .unwrap();
+                let link = told.clone();
+                child.link(move |outcome: &Result<(), _>| {
+                    link.lock()
+                        .unwrap()
+                        .push(outcome.as_ref().unwrap_err().to_string());
+                });
+                // Not a join: the panic is the scope's.
+                let _ = catch_unwind(AssertUnwindSafe(|| child.wait()));
+                let error = child.error().unwrap().to_string();
+                told.lock().unwrap().push(error);
+                let payload = child.join().unwrap_err().into_panic().unwrap();
+                let payload = payload.downcast::<String>().unwrap();
+                told.lock().unwrap().push(*payload);
+            });
+        }));
+        assert_eq!(
+            raised.unwrap_err().downcast_ref(),
+            Some(&"boom 0".to_owned())
+        );
+    });
+    let told = told.lock().unwrap();
+    let whole = "greenlet 'kid' panicked: boom 0";
+    assert_eq!(*told, [whole, whole, "boom 0"]);
+}

@@ -3,8 +3,8 @@
 use greenlet::sync::{Event, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Greenlet, Timeout, finally, no_switch, scope, shield, sleep, spawn, timeout, wait_all,
-    wait_any, wait_any_timeout, yield_now,
+    Greenlet, Timeout, finally, join_all, kill_all, no_switch, scope, shield, sleep, spawn,
+    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -521,4 +521,49 @@ fn run_awaits_what_is_shielded() {
         yield_now();
     });
     assert_eq!(*log.borrow(), ["shielded"]);
+}
+
+/// In a scope all of them count as being joined, so that a panic is an outcome.
+#[test]
+fn join_all_and_kill_all_take_scoped_greenlets() {
+    Simulation::new().run(|| {
+        scope(|s| {
+            let all: Vec<_> = (0..4)
+                .map(|i| {
+                    s.spawn(move || {
+                        sleep(ms(10 - i));
+                        assert!(i != 2, "the third fails first or not");
+                        i
+                    })
+                })
+                .collect();
+            let outcomes = join_all(all);
+            let values: Vec<_> = outcomes.iter().map(|o| o.as_ref().ok().copied()).collect();
+            assert_eq!(values, [Some(0), Some(1), None, Some(3)]);
+            assert!(outcomes[2].as_ref().unwrap_err().is_panic());
+
+            let all: Vec<_> = (0..3).map(|_| s.spawn(|| Event::new().wait())).collect();
+            kill_all(&all);
+            assert!(
+                join_all(all)
+                    .iter()
+                    .all(|o| matches!(o, Err(e) if e.is_killed()))
+            );
+        });
+    });
+}
+
+/// The body cannot be interrupted, and waits for a sibling that only the failure ends.
+#[test]
+fn a_childs_panic_kills_its_siblings_at_once() {
+    Simulation::new().run(|| {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                let sibling = s.spawn(|| Event::new().wait());
+                s.spawn(|| panic!("first"));
+                shield(|| sibling.wait());
+            });
+        }));
+        assert_eq!(result.unwrap_err().downcast_ref(), Some(&"first"));
+    });
 }

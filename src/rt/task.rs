@@ -115,9 +115,7 @@ impl Task {
             self.kills_raised.set(self.kills_raised.get() + 1);
             return Some(Unwind::Kill);
         }
-        let frame = frames[open..]
-            .iter_mut()
-            .find(|f| f.state.is_due())?;
+        let frame = frames[open..].iter_mut().find(|f| f.state.is_due())?;
         frame.state = FrameState::Raised;
         Some(Unwind::Frame(frame.id))
     }
