@@ -126,7 +126,8 @@ pub fn yield_now() {
 }
 
 /// For long computations: raises a pending kill or expiry, and yields if this
-/// turn's share (256 resumes) is spent. Cheap otherwise.
+/// turn's share (256 resumes) is spent. Cheap otherwise. While panicking, and where
+/// no wait is allowed ([`no_switch`](crate::no_switch)), it does nothing.
 ///
 /// # Examples
 ///
@@ -145,6 +146,9 @@ pub fn checkpoint() {
         return;
     }
     let party = Party::current();
+    if !party.task().may_switch() {
+        return;
+    }
     if let Some(unwind) = party.due() {
         unwind.raise();
     }

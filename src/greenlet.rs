@@ -116,7 +116,10 @@ impl Builder {
         self
     }
 
-    /// The usable size of the stack in bytes, at least 32 KiB (32,768).
+    /// The usable size of the stack in bytes, at least 32 KiB (32,768); rounded up
+    /// to a power of two. The default is 256 KiB. It is address space: only pages
+    /// that are touched cost memory. A hub keeps the stacks of greenlets that have
+    /// ended for those to come, by size, until it ends.
     ///
     /// # Examples
     ///
@@ -152,8 +155,8 @@ impl Builder {
         Ok(Greenlet::start(self.checked()?, None, f, (), |job| job))
     }
 
-    pub(crate) fn checked(self) -> io::Result<Settings> {
-        stack::check_size(self.settings.stack_size)?;
+    pub(crate) fn checked(mut self) -> io::Result<Settings> {
+        self.settings.stack_size = stack::class(self.settings.stack_size)?;
         Ok(self.settings)
     }
 }

@@ -11,7 +11,7 @@ use crate::rt::wait::Latch;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -105,6 +105,7 @@ impl fmt::Debug for HubHandle {
 /// hub.stop();
 /// hub.join().unwrap();
 /// ```
+#[must_use = "a HubThread that is dropped stops"]
 pub struct HubThread {
     handle: HubHandle,
     stop: Arc<Latch<()>>,
@@ -116,11 +117,12 @@ impl UnwindSafe for HubThread {}
 impl RefUnwindSafe for HubThread {}
 
 impl HubThread {
-    /// Starts a thread of that name with a hub; returns when the hub is there.
+    /// Starts a thread of that name with a hub. Blocks the calling thread until the
+    /// hub is there.
     ///
     /// # Errors
     ///
-    /// If the system cannot start a thread.
+    /// If the system cannot start a thread, or the name contains NUL.
     ///
     /// # Examples
     ///
@@ -130,15 +132,20 @@ impl HubThread {
     /// hub.join().unwrap();
     /// ```
     pub fn start(name: impl Into<String>) -> io::Result<Self> {
+        let name = name.into();
+        if name.contains('\0') {
+            let kind = io::ErrorKind::InvalidInput;
+            return Err(io::Error::new(kind, "a thread's name cannot contain NUL"));
+        }
         let (stop, done) = (Arc::new(Latch::new()), Arc::new(Latch::new()));
-        let started: Arc<Latch<HubHandle>> = Arc::new(Latch::new());
-        let thread = std::thread::Builder::new().name(name.into()).spawn({
-            let (stop, done, started) = (stop.clone(), done.clone(), started.clone());
+        let (started, start) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(name).spawn({
+            let (stop, done) = (stop.clone(), done.clone());
             move || {
                 // Whatever happens, nobody waits for this thread in vain.
                 let served = catch_unwind(AssertUnwindSafe(|| {
                     crate::run(|| {
-                        let _ = started.set(HubHandle::current());
+                        let _ = started.send(HubHandle::current());
                         stop.wait("HubThread", Limit::Never);
                     });
                 }));
@@ -148,10 +155,10 @@ impl HubThread {
                 }
             }
         })?;
-        // Nobody could stop the thread if this wait were cut short.
-        crate::shield(|| started.wait("HubThread::start", Limit::Never));
+        // Not as a greenlet: it takes no longer than the start of a thread does,
+        // and could not be cut short without losing the thread.
         Ok(HubThread {
-            handle: started.get().expect("waited for").clone(),
+            handle: start.recv().map_err(io::Error::other)?,
             stop,
             done,
             thread: Mutex::new(Some(thread)),

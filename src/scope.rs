@@ -65,7 +65,7 @@ impl Family {
 
     fn kill_children(&self) {
         for (id, index) in self.members.borrow().clone() {
-            self.hub().kill(Some(index), id);
+            self.hub().kill(index, id);
         }
     }
 

@@ -43,7 +43,10 @@ type OutcomeGiver<T> = Giver<Outcome<T>, Control<T>>;
 pub(crate) type Outcome<T> = Result<T, JoinError>;
 type Link<T> = Box<dyn FnOnce(&Outcome<T>) + Send>;
 
+/// No index of a record: its hub has not taken the greenlet in yet.
 const UNKNOWN: usize = usize::MAX;
+/// The same, and it has been killed already.
+const KILLED: usize = usize::MAX - 1;
 
 /// What a handle knows of its greenlet besides the outcome.
 pub(crate) struct Control<T> {
@@ -67,20 +70,31 @@ impl<T> Control<T> {
 
     /// Its record in its hub, if it has one that this handle knows of.
     pub(crate) fn record(&self) -> Option<usize> {
-        Some(self.index.load(Ordering::Relaxed)).filter(|&index| index != UNKNOWN)
+        Some(self.index.load(Ordering::Relaxed)).filter(|&index| index < KILLED)
     }
 
     /// See [`Greenlet::kill`](crate::Greenlet::kill).
     pub(crate) fn kill(&self) {
-        let (index, id) = (self.record(), self.id);
+        // Release: pairs with `take_in`, as a letter would with its reader.
+        let unknown =
+            self.index
+                .compare_exchange(UNKNOWN, KILLED, Ordering::Release, Ordering::Relaxed);
+        let (index, id) = match unknown {
+            // Its hub sees it when it takes the greenlet in.
+            Ok(_) | Err(KILLED) => return,
+            Err(index) => (index, self.id),
+        };
         match Hub::get() {
             // Only the greenlet's own thread touches its record.
-            Some(hub) if index.is_some() && Arc::ptr_eq(hub.inbox(), &self.hub) => {
-                hub.kill(index, id);
-            }
+            Some(hub) if Arc::ptr_eq(hub.inbox(), &self.hub) => hub.kill(index, id),
             // Refused: the hub has ended, and told those who wait.
             _ => drop(self.hub.send(Mail::Kill { index, id })),
         }
+    }
+
+    /// The hub has given it this record; true if it has been killed before.
+    fn take_in(&self, index: usize) -> bool {
+        self.index.swap(index, Ordering::Acquire) == KILLED
     }
 
     /// Says that somebody is joining, or no longer.
@@ -263,7 +277,7 @@ where
         delay,
     };
     match hub.spawn(spawn) {
-        // Relaxed: the index is only a hint for others, see `kill`.
+        // Relaxed: nobody else has the handle yet.
         Ok(index) => taker.extra().index.store(index, Ordering::Relaxed),
         Err(refusal) => job.cancel(refusal.into(), None),
     }
@@ -314,8 +328,11 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
             Err(refusal) => job.cancel(refusal.into(), None),
             Ok(index) => {
                 let giver = job.giver.take().expect("just put there");
-                giver.extra().index.store(index, Ordering::Relaxed);
+                let killed = giver.extra().take_in(index);
                 job.giver.set(Some(giver));
+                if killed {
+                    park::hub().kill(index, id);
+                }
             }
         }
     }

@@ -111,6 +111,7 @@ pub fn wait_any(all: &[&dyn Waitable]) -> usize {
 /// ```
 #[inline(always)]
 #[track_caller]
+#[must_use = "which one was ready, if any was in time"]
 pub fn wait_any_timeout(all: &[&dyn Waitable], limit: Duration) -> Option<usize> {
     let sources = sources(all);
     wait::wait_any("wait_any_timeout", Limit::After(limit), &sources)

@@ -32,7 +32,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
     ("rt/hub/idle", &["rt/hub"]),
-    ("rt/hub/turns", &["rt/hub", "rt/inbox", "rt/coroutine"]),
+    (
+        "rt/hub/turns",
+        &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
+    ),
     ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
     (
         "rt/hub/end",

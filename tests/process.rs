@@ -411,8 +411,8 @@ fn cmp_that_touches_its_queue_through_another_queue_panics() {
             println!("said: {}", text(&*payload));
             println!("left: {} {}", a.len(), b.len());
             // The items hold the queues that hold them.
-            a.shutdown_now();
-            b.shutdown_now();
+            drop(a.shutdown_now());
+            drop(b.shutdown_now());
         }
     );
     ended.well();

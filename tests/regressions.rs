@@ -475,3 +475,30 @@ fn the_message_of_a_childs_panic_is_told_to_links_and_later_joiners() {
     let whole = "greenlet 'kid' panicked: boom 0";
     assert_eq!(*told, [whole, whole, "boom 0"]);
 }
+
+/// A pending kill was raised, and a yield tried, inside a closure that must not switch.
+#[test]
+fn checkpoint_does_nothing_where_no_switch_is_allowed() {
+    Simulation::new().run(|| {
+        let g = spawn(|| {
+            let me = greenlet::current().id();
+            greenlet::no_switch(|| (0..1000).for_each(|_| greenlet::checkpoint()));
+            me
+        });
+        assert!(g.join().is_ok());
+        let reached = Rc::new(Cell::new(false));
+        let killed = Rc::new(Cell::new(None::<Greenlet<()>>));
+        let (handle, ran) = (killed.clone(), reached.clone());
+        killed.set(Some(spawn(move || {
+            handle.take().unwrap().kill();
+            greenlet::no_switch(|| {
+                greenlet::checkpoint();
+                ran.set(true);
+            });
+            greenlet::checkpoint();
+            panic!("the kill is raised there");
+        })));
+        yield_now();
+        assert!(reached.get());
+    });
+}

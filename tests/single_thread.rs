@@ -191,6 +191,18 @@ fn deadlock_inside_a_timeout_waits_for_the_timeout() {
     assert!(!event.wait_timeout(ms(30)));
 }
 
+fn deadlock_inside_limits_that_never_end_is_found() {
+    HubHandle::current();
+    let report = deadlock(|| drop(timeout(Duration::MAX, || Event::new().wait())));
+    assert!(report.contains("Event::wait"), "{report}");
+    deadlock(|| {
+        let _ = Event::new().wait_timeout(Duration::MAX);
+    });
+    // The limits are gone with their waits.
+    assert!(!Event::new().wait_timeout(ms(30)));
+    deadlock(|| Event::new().wait());
+}
+
 fn deadlock_inside_run_is_a_panic_of_run() {
     let report = deadlock(|| run(|| Event::new().wait()));
     assert!(report.contains("Event::wait"), "{report}");
@@ -298,6 +310,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     deadlock_reaches_each_kind_of_wait_of_the_root,
     deadlock_at_the_end_of_a_scope_kills_the_children_first,
     deadlock_inside_a_timeout_waits_for_the_timeout,
+    deadlock_inside_limits_that_never_end_is_found,
     deadlock_inside_run_is_a_panic_of_run,
     deadlock_lists_those_that_a_kill_could_not_end,
     no_alarm_while_a_timer_is_pending,

@@ -1561,3 +1561,137 @@ fn plain_threads_are_served_in_order_of_arrival() {
         assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
     });
 }
+
+/// A kill that is on its way finds the record of its greenlet reused: it must not hit the next one.
+#[test]
+fn kill_from_another_thread_that_comes_late_does_not_hit_the_next_greenlet() {
+    within(|| {
+        run(|| {
+            let event = Rc::new(Event::new());
+            let (sender, receiver) = mpsc::channel();
+            let g = spawn({
+                let event = event.clone();
+                move || {
+                    event.wait();
+                    // Ends, and gives its record to the greenlet that the next one spawns.
+                }
+            });
+            yield_now();
+            let killer = std::thread::spawn(move || {
+                g.kill();
+                sender.send(g).unwrap();
+            });
+            let g = receiver.recv().unwrap();
+            killer.join().unwrap();
+            // The kill is in the inbox, which nobody has looked into since.
+            event.set();
+            let next = spawn(|| spawn(|| sleep(ms(20))));
+            while !next.is_finished() {
+                yield_now();
+            }
+            assert!(g.is_finished());
+            let next = next.join().unwrap();
+            assert!(next.join().is_ok(), "hit by the other's kill");
+        });
+    });
+}
+
+/// Greenlets that always have something to do keep neither wakes nor kills of other threads waiting.
+#[test]
+fn mail_of_other_threads_is_read_while_greenlets_yield_for_ever() {
+    within(|| {
+        run(|| {
+            let (event, stop) = (Arc::new(Event::new()), Rc::new(Cell::new(false)));
+            let yielders = [(); 2].map(|()| {
+                let stop = stop.clone();
+                spawn(move || {
+                    while !stop.get() {
+                        yield_now();
+                    }
+                })
+            });
+            let waiter = spawn({
+                let event = event.clone();
+                move || event.wait()
+            });
+            let killed = spawn(|| Event::new().wait());
+            let spawned = {
+                let hub = HubHandle::current();
+                std::thread::spawn(move || {
+                    killed.kill();
+                    event.set();
+                    hub.spawn(|| 7).join().unwrap()
+                })
+            };
+            let begin = std::time::Instant::now();
+            while !(waiter.is_finished() && spawned.is_finished()) {
+                assert!(begin.elapsed() < LOST, "starved");
+                yield_now();
+            }
+            stop.set(true);
+            assert_eq!(spawned.join().unwrap(), 7);
+            assert_eq!(join_all(yielders).len(), 2);
+        });
+    });
+}
+
+/// What one thread wakes in turn is made ready in that order.
+#[test]
+fn wakes_of_another_thread_are_taken_in_the_order_they_were_given() {
+    within(|| {
+        run(|| {
+            let events: Vec<_> = (0..20).map(|_| Arc::new(Event::new())).collect();
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let waiters: Vec<_> = events
+                .iter()
+                .enumerate()
+                .map(|(i, event)| {
+                    let (event, order) = (event.clone(), order.clone());
+                    spawn(move || {
+                        event.wait();
+                        order.borrow_mut().push(i);
+                    })
+                })
+                .collect();
+            yield_now();
+            let waker = std::thread::spawn(move || events.iter().rev().for_each(|e| e.set()));
+            // Nothing of the hub runs until all are on their way.
+            waker.join().unwrap();
+            assert!(join_all(waiters).iter().all(Result::is_ok));
+            assert!(order.take().into_iter().eq((0..20).rev()));
+        });
+    });
+}
+
+/// Killed before their hub has taken them in: each costs the same however many there are, and none runs.
+#[test]
+fn kill_of_greenlets_that_their_hub_has_not_taken_in_yet() {
+    within(|| {
+        run(|| {
+            let ran = Arc::new(AtomicUsize::new(0));
+            let hub = HubHandle::current();
+            let killer = std::thread::spawn({
+                let ran = ran.clone();
+                move || {
+                    let spawned: Vec<_> = (0..1000)
+                        .map(|_| {
+                            let ran = ran.clone();
+                            hub.spawn(move || ran.fetch_add(1, SeqCst))
+                        })
+                        .collect();
+                    greenlet::kill_all(&spawned);
+                    spawned
+                }
+            });
+            // The hub looks into its inbox only after that.
+            let spawned = killer.join().unwrap();
+            let outcomes = join_all(spawned);
+            assert!(
+                outcomes
+                    .iter()
+                    .all(|o| matches!(o, Err(e) if e.is_killed()))
+            );
+            assert_eq!(ran.load(SeqCst), 0);
+        });
+    });
+}

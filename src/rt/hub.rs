@@ -70,16 +70,9 @@ enum Key {
     Start(usize),
 }
 
-impl Key {
-    /// Whether it sets a limit to something that others might still end.
-    fn is_limit(self) -> bool {
-        matches!(self, Key::Wait(_) | Key::Frame(..))
-    }
-}
-
 impl Rank for Key {
-    fn comes_last(&self) -> bool {
-        self.is_limit()
+    fn is_limit(&self) -> bool {
+        matches!(self, Key::Wait(_) | Key::Frame(..))
     }
 }
 

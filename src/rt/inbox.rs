@@ -154,7 +154,7 @@ pub(crate) enum Mail {
     /// Kill the greenlet `id`, if it is still in the record `index`. The sender
     /// does not know the record of a greenlet whose own mail was not read when it
     /// looked; that mail comes first.
-    Kill { index: Option<usize>, id: u64 },
+    Kill { index: usize, id: u64 },
 }
 
 /// A greenlet on its way to another hub.

@@ -23,8 +23,9 @@ pub(crate) const MIN_SIZE: usize = 32 * 1024;
 /// memory.
 pub(crate) const DEFAULT_SIZE: usize = 256 * 1024;
 
-/// Refuses sizes that no stack can have.
-pub(crate) fn check_size(size: usize) -> io::Result<()> {
+/// The size class for a stack with at least `size` bytes: the next power of two,
+/// so that a hub pools few sizes. Refuses sizes that no stack can have.
+pub(crate) fn class(size: usize) -> io::Result<usize> {
     if size < MIN_SIZE {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -37,7 +38,7 @@ pub(crate) fn check_size(size: usize) -> io::Result<()> {
             format!("stack size of {size} bytes exceeds the address space"),
         ));
     }
-    Ok(())
+    Ok(size.next_power_of_two())
 }
 
 /// Stack tops are moved down by one of so many cache lines, in turn. All stacks

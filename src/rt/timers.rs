@@ -57,8 +57,9 @@ struct Slot<K> {
 
 /// How timers with the same deadline are ordered before their arming order is.
 pub(crate) trait Rank: Copy {
-    /// True for those that expire after the others of the same deadline.
-    fn comes_last(&self) -> bool;
+    /// True for those that only limit what something else may end: they expire
+    /// after the others of the same deadline.
+    fn is_limit(&self) -> bool;
 }
 
 /// Deadline, sequence, slot. The sequence is unique, so comparing entries touches no slot.
@@ -73,6 +74,8 @@ pub(crate) struct Timers<K> {
     /// The slot freed last, which is the likeliest to be in the cache.
     free: u32,
     armed: u32,
+    /// Those among them that are limits whose deadline overflows.
+    endless: u32,
     /// For the next timer. At one a nanosecond it lasts for 584 years.
     sequence: u64,
 }
@@ -87,6 +90,7 @@ impl<K: Rank> Timers<K> {
             fresh_last: NONE,
             free: NONE,
             armed: 0,
+            endless: 0,
             sequence: 0,
         }
     }
@@ -136,7 +140,10 @@ impl<K: Rank> Timers<K> {
     fn cancel_settled(&mut self, id: TimerId) -> bool {
         match self.live(id).map(|slot| slot.place) {
             Some(Place::Heap(position)) => self.remove(position as usize),
-            Some(Place::Never) => {}
+            Some(Place::Never) => {
+                let limit = self.slots[id.slot as usize].key.is_limit();
+                self.endless -= u32::from(limit);
+            }
             _ => return false,
         }
         self.vacate(id.slot);
@@ -151,10 +158,14 @@ impl<K: Rank> Timers<K> {
         while let Some(slot) = self.slots.get_mut(at as usize) {
             let (place, next) = (slot.place, slot.next);
             slot.place = Place::Never;
-            if let Place::Fresh(duration) = place
-                && let Some(deadline) = now.checked_add(duration)
-            {
-                self.push(deadline, at);
+            let limit = slot.key.is_limit();
+            let deadline = match place {
+                Place::Fresh(duration) => now.checked_add(duration),
+                _ => unreachable!("it is in the fresh list"),
+            };
+            match deadline {
+                Some(deadline) => self.push(deadline, at),
+                None => self.endless += u32::from(limit),
             }
             at = next;
         }
@@ -173,9 +184,9 @@ impl<K: Rank> Timers<K> {
         self.has_fresh() || !self.heap.is_empty()
     }
 
-    /// Whether no timer is armed, of whatever kind.
+    /// Whether no timer is armed, but for limits that will never end anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.armed == 0
+        self.armed == self.endless
     }
 
     #[cfg(test)]
@@ -223,7 +234,7 @@ impl<K: Rank> Timers<K> {
     fn occupy(&mut self, key: K, place: Place) -> TimerId {
         let mut timer = Slot {
             key,
-            sequence: self.sequence | u64::from(key.comes_last()) << 63,
+            sequence: self.sequence | u64::from(key.is_limit()) << 63,
             generation: 0,
             prev: self.fresh_last,
             next: NONE,
@@ -320,14 +331,14 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     impl Rank for () {
-        fn comes_last(&self) -> bool {
+        fn is_limit(&self) -> bool {
             false
         }
     }
 
     /// Odd keys come last.
     impl Rank for usize {
-        fn comes_last(&self) -> bool {
+        fn is_limit(&self) -> bool {
             self % 2 == 1
         }
     }
@@ -354,6 +365,8 @@ mod tests {
                 (at, free) = (slot.next, free + 1);
             }
             let never = self.slots.iter().filter(|slot| slot.place == Place::Never);
+            let endless = never.clone().filter(|slot| slot.key.is_limit());
+            assert_eq!(endless.count(), self.endless as usize);
             assert_eq!(fresh + self.heap.len() + never.count(), self.len());
             assert_eq!(self.len() + free, self.slots.len());
             assert_eq!(self.fresh_last, prev);
@@ -415,7 +428,12 @@ mod tests {
                 let next = list.iter().filter_map(|model| model.at).min();
                 let armed = list.iter().filter(|model| model.armed).count();
                 prop_assert_eq!((timers.has_fresh(), timers.next_deadline()), (fresh, next));
-                prop_assert_eq!((timers.len(), timers.is_empty()), (armed, armed == 0));
+                // A limit whose deadline has turned out to overflow ends nothing.
+                let endless = |(key, model): (usize, &Model)| {
+                    key % 2 == 1 && model.armed && model.fresh.is_none() && model.at.is_none()
+                };
+                let endless = list.iter().enumerate().filter(|&m| endless(m)).count();
+                prop_assert_eq!((timers.len(), timers.is_empty()), (armed, armed == endless));
                 prop_assert_eq!(timers.has_pending(), fresh || next.is_some());
                 for Model { id, fresh, at, .. } in &list {
                     let deadline = at.or(fresh.and_then(|duration| now.checked_add(duration)));

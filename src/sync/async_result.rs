@@ -130,6 +130,7 @@ impl<T, E> AsyncResult<T, E> {
     /// r.set(1).unwrap();
     /// assert_eq!(r.get_nowait(), Some(Ok(1)));
     /// ```
+    #[must_use = "the result, if it is there"]
     pub fn get_nowait(&self) -> Option<Result<T, E>>
     where
         T: Clone,

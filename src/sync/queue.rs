@@ -486,6 +486,7 @@ macro_rules! queue {
             /// assert_eq!(q.shutdown_now(), [1]);
             /// q.join();
             /// ```
+            #[must_use = "the items that nobody has got"]
             pub fn shutdown_now(&self) -> Vec<T> {
                 self.core.shutdown_now()
             }

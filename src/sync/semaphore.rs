@@ -356,6 +356,7 @@ macro_rules! semaphore {
             /// assert!(first.is_some() && s.try_acquire().is_none());
             /// ```
             #[inline]
+            #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
             pub fn try_acquire(&self) -> Option<Permit<'_>> {
                 self.permits.try_acquire(1).then(|| self.permit(1))
             }
@@ -369,6 +370,7 @@ macro_rules! semaphore {
             #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
             /// assert!(s.try_acquire_owned().is_some());
             /// ```
+            #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
             pub fn try_acquire_owned(self: &Arc<Self>) -> Option<OwnedPermit> {
                 self.permits.try_acquire(1).then(|| self.owned())
             }
@@ -435,6 +437,7 @@ macro_rules! semaphore {
             /// ```
             #[inline(always)]
             #[track_caller]
+            #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
             pub fn acquire_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
                 let limit = Limit::After(limit);
                 self.permits
@@ -458,6 +461,7 @@ macro_rules! semaphore {
             /// ```
             #[inline(always)]
             #[track_caller]
+            #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
             pub fn acquire_many_timeout(&self, n: usize, limit: Duration) -> Option<Permit<'_>> {
                 let limit = Limit::After(limit);
                 self.permits
@@ -493,6 +497,7 @@ macro_rules! semaphore {
             /// ```
             #[inline(always)]
             #[track_caller]
+            #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
             pub fn acquire_owned_timeout(self: &Arc<Self>, limit: Duration) -> Option<OwnedPermit> {
                 let limit = Limit::After(limit);
                 self.permits

@@ -45,21 +45,10 @@ impl Hub {
         Ok(record.index)
     }
 
-    /// Asks the greenlet `id` to end, if it is still in the record `index`. Who
-    /// does not know the record yet gives `None`; it is looked for.
-    pub(crate) fn kill(&self, index: Option<usize>, id: u64) {
-        let record = match index {
-            Some(index) => Some(self.records.borrow()[index]),
-            None => self
-                .records
-                .borrow()
-                .iter()
-                .copied()
-                .find(|r| r.id.get() == id),
-        };
-        if let Some(record) = record
-            && record.id.get() == id
-        {
+    /// Asks the greenlet `id` to end, if it is still in the record `index`.
+    pub(crate) fn kill(&self, index: usize, id: u64) {
+        let record = self.records.borrow()[index];
+        if record.id.get() == id {
             self.kill_record(record);
         }
     }

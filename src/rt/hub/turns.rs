@@ -4,6 +4,7 @@ use super::record::Life;
 use super::{BUDGET, Hub, HubRef, Key, RecordRef};
 use crate::rt::coroutine::{AbortOnUnwind, Order, Worker, Yielder};
 use crate::rt::inbox::Mail;
+use crate::rt::timers::Rank;
 use std::time::Instant;
 
 impl Hub {

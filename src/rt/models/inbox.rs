@@ -6,7 +6,7 @@ use super::{Seen, explore, thread};
 use std::sync::Arc;
 
 fn kill(id: u64) -> Mail {
-    Mail::Kill { index: None, id }
+    Mail::Kill { index: 0, id }
 }
 
 /// A hub's thread in small: takes what comes, and sleeps, until it has had
