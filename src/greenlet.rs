@@ -7,6 +7,7 @@ use crate::rt::inbox::Inbox;
 use crate::rt::park::{self, Party};
 use crate::rt::stack;
 use crate::rt::sync::Arc;
+use crate::rt::task::Site;
 use crate::rt::wait::{Latch, Source};
 use crate::start::{self, Control, Outcome, OutcomeTaker, Settings, Watch, contain};
 use std::fmt;
@@ -258,7 +259,7 @@ impl<T> Greenlet<T> {
     #[track_caller]
     pub(crate) fn wait_at(&self, operation: &'static str) {
         self.refuse_self();
-        self.latch().wait(operation, Limit::Never);
+        self.latch().wait(Site::here(operation), Limit::Never);
     }
 
     #[track_caller]
@@ -318,7 +319,7 @@ impl<T> Greenlet<T> {
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         self.refuse_self();
         self.latch()
-            .wait("Greenlet::wait_timeout", Limit::After(limit))
+            .wait(Site::here("Greenlet::wait_timeout"), Limit::After(limit))
     }
 
     /// Asks the greenlet to end and returns at once; [`wait`](Greenlet::wait)

@@ -7,6 +7,7 @@ use crate::rt::hub;
 use crate::rt::inbox::Inbox;
 use crate::rt::park;
 use crate::rt::sync::Arc;
+use crate::rt::task::Site;
 use crate::rt::wait::Latch;
 use std::fmt;
 use std::io;
@@ -131,7 +132,9 @@ impl HubThread {
     /// hub.stop();
     /// hub.join().unwrap();
     /// ```
+    #[track_caller]
     pub fn start(name: impl Into<String>) -> io::Result<Self> {
+        let site = Site::here("HubThread");
         let name = name.into();
         if name.contains('\0') {
             let kind = io::ErrorKind::InvalidInput;
@@ -146,7 +149,7 @@ impl HubThread {
                 let served = catch_unwind(AssertUnwindSafe(|| {
                     crate::run(|| {
                         let _ = started.send(HubHandle::current());
-                        stop.wait("HubThread", Limit::Never);
+                        stop.wait(site, Limit::Never);
                     });
                 }));
                 let _ = done.set(());
@@ -203,7 +206,7 @@ impl HubThread {
     pub fn join(self) -> std::thread::Result<()> {
         // First as a greenlet, so that this thread's hub runs on; then the last
         // steps of the thread itself.
-        self.done.wait("HubThread::join", Limit::Never);
+        self.done.wait(Site::here("HubThread::join"), Limit::Never);
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         match thread.take() {
             Some(thread) => thread.join(),

@@ -8,13 +8,13 @@ use crate::error::JoinError;
 use crate::greenlet::{Builder, Greenlet};
 use crate::join::{self, Joinable};
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::{self, Unwind};
+use crate::rt::coroutine::{self, AbortOnUnwind, Unwind};
 use crate::rt::hub::Hub;
 use crate::rt::park::{self, Party};
 use crate::rt::report::report;
 use crate::rt::sync::thread_lazy;
 use crate::rt::task::{FrameState, Site};
-use crate::rt::wait::{Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Interruption, Monitor, State, WaitList, Waiters};
 use crate::start::{Watch, discard};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -70,16 +70,8 @@ impl Family {
     }
 
     #[track_caller]
-    fn wait_for_children(&self) {
-        self.children.wait(
-            "scope",
-            Limit::Never,
-            (),
-            |state, _, _| (state.running == 0).then_some(()),
-            |end, ()| {
-                end.notified();
-            },
-        );
+    fn wait_for_children(&self, site: Site) -> Result<(), Interruption> {
+        self.children.wait_quietly(site, |state| state.running == 0)
     }
 }
 
@@ -381,49 +373,54 @@ where
     };
     let family = &scope.family;
     let _ = FAMILIES.try_with(|all| all.borrow_mut().insert(frame, family.clone()));
-    let mut result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    if result.is_err() {
-        family.closing.set(true);
-        family.kill_children();
-    }
+    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    // An unwind from here would leave children alive that borrow what it drops.
+    let bomb = AbortOnUnwind;
     // A wait that may be cut short, but only if the body has not been already.
-    if result.is_ok()
-        && let Err(payload) = catch_unwind(AssertUnwindSafe(|| family.wait_for_children()))
-    {
-        result = Err(payload);
-        family.closing.set(true);
+    let cut = match result {
+        Ok(_) => family.wait_for_children(site).err(),
+        Err(_) => None,
+    };
+    family.closing.set(true);
+    if result.is_err() || cut.is_some() {
         family.kill_children();
     }
-    family.closing.set(true);
-    wait_masked(site, || family.wait_for_children());
+    wait_masked(site, || family.wait_for_children(site));
+    std::mem::forget(bomb);
     let _ = FAMILIES.try_with(|all| all.borrow_mut().remove(&frame));
     // The frame closes on whatever task this is by now the frame's owner.
     let state = Party::current().close_frame(frame);
-    if let Some(payload) = family.failure.take() {
-        // The body was interrupted for this, or is over.
-        if let Err(other) = result
-            && Unwind::of(&*other).is_none()
-        {
-            // The body's own panic is the earlier or at least the nearer one.
-            discard(payload);
-            resume_unwind(other);
+    let failure = family.failure.take();
+    debug_assert!(failure.is_some() || state != Some(FrameState::Raised));
+    match (result, cut, failure) {
+        // The body's own panic is the earlier or at least the nearer one.
+        (Err(own), _, Some(failure)) if Unwind::of(&*own).is_none() => {
+            discard(failure);
+            resume_unwind(own)
         }
-        resume_unwind(payload);
+        (Ok(_), Some(Interruption::Deadlock(report)), Some(failure)) => {
+            discard(failure);
+            Interruption::Deadlock(report).raise()
+        }
+        // The body was interrupted for this, or is over.
+        (_, _, Some(failure)) => resume_unwind(failure),
+        (Ok(_), Some(interruption), None) => interruption.raise(),
+        (Err(payload), _, None) => resume_unwind(payload),
+        (Ok(value), None, None) => value,
     }
-    debug_assert!(state != Some(FrameState::Raised));
-    result.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 /// Waits in a shield. If this cannot end either, nothing can be saved: whoever is
 /// waited for may hold borrows of the caller's frame.
-fn wait_masked(site: Site, wait: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(wait))) {
-        let dump = payload.downcast_ref::<String>();
+fn wait_masked(site: Site, wait: impl FnOnce() -> Result<(), Interruption>) {
+    if let Err(interruption) = shield(wait) {
+        let dump = match &interruption {
+            Interruption::Deadlock(report) => report,
+            Interruption::Unwind(_) => "interrupted in a shield",
+        };
         report(format_args!(
-            "{} at {} cannot end; aborting\n{}",
-            site.operation,
-            site.place,
-            dump.map_or("", |dump| dump)
+            "{} at {} cannot end; aborting\n{dump}",
+            site.operation, site.place,
         ));
         std::process::abort();
     }

@@ -12,8 +12,8 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Greenlet, HubHandle, Local, join_all, no_switch, run, sleep, spawn, wait_all, wait_all_timeout,
-    wait_any, wait_any_timeout, yield_now,
+    Greenlet, HubHandle, Local, join_all, no_switch, run, scope, sleep, spawn, wait_all,
+    wait_all_timeout, wait_any, wait_any_timeout, yield_now,
 };
 
 /// A panic as the hook saw it.
@@ -301,5 +301,22 @@ fn the_end_of_a_scope_inside_no_switch() {
             })
         });
         assert!(seen.text.contains("scope"), "{seen:?}");
+    });
+}
+
+/// The place in a report, and that of the panic, is the program's, although closures and std stand between.
+#[test]
+fn a_deadlock_at_the_end_of_a_scope_and_in_an_iterator() {
+    let here = |operation: &str, line: u32| format!("{operation} at {}:{line}:", file!());
+    Simulation::new().run(|| {
+        let event = Event::new();
+        let part = here("scope", line!() + 1);
+        at!(&part, scope(|s| drop(s.spawn(|| event.wait()))));
+    });
+    Simulation::new().run(|| {
+        let q = Queue::<u32>::unbounded();
+        let part = here("Queue::iter", line!() + 1);
+        let seen = caught(|| drop(q.iter().map(|n| n + 1).collect::<Vec<_>>()));
+        assert!(seen.text.contains(&part), "{seen:?} lacks {part}");
     });
 }

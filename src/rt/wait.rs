@@ -415,7 +415,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[track_caller]
     pub(crate) fn wait<V, O>(
         &self,
-        operation: &'static str,
+        site: Site,
         limit: Limit,
         value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
@@ -428,7 +428,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
         // raises, it has not been linked, or is unlinked.
         unsafe {
-            match self.prepare(&mut node, operation, limit, value, decide) {
+            match self.prepare(&mut node, site, limit, value, decide) {
                 Step::Ready(Ok(result)) => result,
                 Step::Ready(Err((end, value))) => finish(end, value),
                 Step::Suspend(switch) => {
@@ -451,42 +451,61 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     unsafe fn prepare<V, O>(
         &self,
         place: &mut MaybeUninit<Node<V>>,
-        operation: &'static str,
+        site: Site,
+        limit: Limit,
+        value: V,
+        decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
+    ) -> Step<Result<O, (End, V)>>
+    where
+        S: Waiters<V>,
+    {
+        // SAFETY: the caller's promise.
+        match unsafe { self.begin(place, site, limit, value, decide) } {
+            Ok(step) => step,
+            Err(interruption) => interruption.raise(),
+        }
+    }
+
+    /// Decides or links; at the root and on a thread also waits. Raises nothing.
+    ///
+    /// # Safety
+    ///
+    /// As for `prepare`.
+    #[inline(always)]
+    #[track_caller]
+    unsafe fn begin<V, O>(
+        &self,
+        place: &mut MaybeUninit<Node<V>>,
+        site: Site,
         limit: Limit,
         mut value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
-    ) -> Step<Result<O, (End, V)>>
+    ) -> Result<Step<Result<O, (End, V)>>, Interruption>
     where
         S: Waiters<V>,
     {
         let mut guard = self.lock();
         let (state, wakes) = guard.parts();
         if let Some(result) = decide(state, wakes, &mut value) {
-            return Step::Ready(Ok(result));
+            return Ok(Step::Ready(Ok(result)));
         }
-        let site = Site::here(operation);
         let party = Party::current();
         if let Some(obstacle) = party.obstacle() {
             drop(guard);
-            return match refuse(obstacle, site) {
-                Ok(end) => Step::Ready(Err((end, value))),
-                Err(unwind) => {
-                    // Dropped here, while the thread is not panicking yet.
-                    drop(value);
-                    unwind.raise()
-                }
-            };
+            // If this raises, the value is dropped before the thread panics.
+            let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;
+            return Ok(Step::Ready(Err((end, value))));
         }
         let node: *const Node<V> = place.write(Node::new(&party, 0, value));
         party.waiter().word.announce();
         // SAFETY: the caller keeps the node in place until it is unlinked.
         unsafe { guard.parts().0.waiters().push(node) };
         drop(guard);
-        match party.suspend(site, limit) {
+        Ok(match party.suspend(site, limit) {
             Some(switch) => Step::Suspend(switch),
             // At the root and on a thread the wait is over. SAFETY: linked above.
-            None => Step::Ready(Err(unsafe { self.complete(&party, place) })),
-        }
+            None => Step::Ready(Err(unsafe { self.complete(&party, place) }?)),
+        })
     }
 
     /// The second half, on a greenlet.
@@ -500,16 +519,23 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         S: Waiters<V>,
     {
         // SAFETY: the caller's promise.
-        unsafe { self.complete(&Party::current(), node) }
+        match unsafe { self.complete(&Party::current(), node) } {
+            Ok(end) => end,
+            Err(interruption) => interruption.raise(),
+        }
     }
 
-    /// Disarms, unlinks, then returns or raises.
+    /// Disarms and unlinks.
     ///
     /// # Safety
     ///
     /// `prepare` has linked this node for this party, and the wait is decided.
-    #[track_caller]
-    unsafe fn complete<V>(&self, party: &Party, node: &mut MaybeUninit<Node<V>>) -> (End, V)
+    #[inline(always)]
+    unsafe fn complete<V>(
+        &self,
+        party: &Party,
+        node: &mut MaybeUninit<Node<V>>,
+    ) -> Result<(End, V), Interruption>
     where
         S: Waiters<V>,
     {
@@ -527,16 +553,43 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         // go of it (see `WaitList::claim_front`), or just now. Read once.
         let value = unsafe { node.assume_init_read() }.value.into_inner();
         match outcome {
-            Outcome::Notified(_) => (End::Notified, value),
-            Outcome::Expired => (End::Expired, value),
+            Outcome::Notified(_) => Ok((End::Notified, value)),
+            Outcome::Expired => Ok((End::Expired, value)),
             _ => {
                 // The reason first: the value's destructor may change what is due.
                 // Then the value, while the thread is not panicking yet.
                 let reason = interruption(party);
                 drop(value);
-                reason.raise()
+                Err(reason)
             }
         }
+    }
+
+    /// As [`wait`](Monitor::wait) until `decide`, for one that must not raise: gives
+    /// back what it would have raised.
+    #[track_caller]
+    pub(crate) fn wait_quietly(
+        &self,
+        site: Site,
+        decide: impl FnOnce(&mut S) -> bool,
+    ) -> Result<(), Interruption>
+    where
+        S: Waiters<()>,
+    {
+        let mut node = MaybeUninit::uninit();
+        let decide = |state: &mut S, _: &mut _, _: &mut _| decide(state).then_some(());
+        // SAFETY: as in `wait`.
+        unsafe {
+            match self.begin(&mut node, site, Limit::Never, (), decide)? {
+                Step::Ready(Ok(())) => {}
+                Step::Ready(Err((end, ()))) => drop(end.notified()),
+                Step::Suspend(switch) => {
+                    jump(switch);
+                    self.complete(&Party::current(), &mut node)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Wakes all who wait in the list of slots `V` when `begin` has said so.
@@ -579,7 +632,7 @@ impl Drop for Lent {
 }
 
 /// What has interrupted a wait.
-enum Interruption {
+pub(crate) enum Interruption {
     Unwind(Unwind),
     Deadlock(String),
 }
@@ -593,8 +646,9 @@ fn interruption(party: &Party) -> Interruption {
 }
 
 impl Interruption {
+    #[cold]
     #[track_caller]
-    fn raise(self) -> ! {
+    pub(crate) fn raise(self) -> ! {
         match self {
             Interruption::Unwind(unwind) => unwind.raise(),
             Interruption::Deadlock(report) => panic!("{report}"),
@@ -928,7 +982,7 @@ impl<V> Latch<V> {
     /// Waits until the value is there: true, or false if the limit is over first.
     #[inline(always)]
     #[track_caller]
-    pub(crate) fn wait(&self, operation: &'static str, limit: Limit) -> bool {
+    pub(crate) fn wait(&self, site: Site, limit: Limit) -> bool {
         // Acquire: the caller is going to read the value.
         if self.ready.load(Ordering::Acquire) {
             return true;
@@ -938,7 +992,7 @@ impl<V> Latch<V> {
             end => end.notified(),
         };
         self.monitor.wait(
-            operation,
+            site,
             limit,
             (),
             |state, _, _| state.ready.then_some(true),

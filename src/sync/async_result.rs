@@ -1,6 +1,7 @@
 //! A value or an error that is set once and waited for by many.
 
 use crate::rt::clock::Limit;
+use crate::rt::task::Site;
 use crate::rt::wait::{Latch, Source};
 use std::error::Error;
 use std::fmt;
@@ -160,7 +161,8 @@ impl<T, E> AsyncResult<T, E> {
     #[inline(always)]
     #[track_caller]
     pub fn wait(&self) -> Result<&T, &E> {
-        self.latch.wait("AsyncResult::wait", Limit::Never);
+        self.latch
+            .wait(Site::here("AsyncResult::wait"), Limit::Never);
         self.set_by_now()
     }
 
@@ -187,7 +189,7 @@ impl<T, E> AsyncResult<T, E> {
     pub fn wait_timeout(&self, limit: Duration) -> Option<Result<&T, &E>> {
         let set = self
             .latch
-            .wait("AsyncResult::wait_timeout", Limit::After(limit));
+            .wait(Site::here("AsyncResult::wait_timeout"), Limit::After(limit));
         set.then(|| self.set_by_now())
     }
 
@@ -211,7 +213,8 @@ impl<T, E> AsyncResult<T, E> {
         T: Clone,
         E: Clone,
     {
-        self.latch.wait("AsyncResult::get", Limit::Never);
+        self.latch
+            .wait(Site::here("AsyncResult::get"), Limit::Never);
         self.set_by_now().cloned().map_err(E::clone)
     }
 

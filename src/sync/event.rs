@@ -2,6 +2,7 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
+use crate::rt::task::Site;
 use crate::rt::wait::{End, Monitor, Readiness, Source, State, WaitList, Waiters};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -137,7 +138,7 @@ impl Event {
             let finish = |end: End, ()| end.notified();
             let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
             self.monitor
-                .wait("Event::wait", Limit::Never, (), decide, finish);
+                .wait(Site::here("Event::wait"), Limit::Never, (), decide, finish);
         }
     }
 
@@ -163,7 +164,7 @@ impl Event {
         let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
         let limit = Limit::After(limit);
         self.monitor
-            .wait("Event::wait_timeout", limit, (), decide, finish)
+            .wait(Site::here("Event::wait_timeout"), limit, (), decide, finish)
     }
 
     /// Sets the flag and wakes all who wait. Does not switch.

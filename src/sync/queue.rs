@@ -5,6 +5,7 @@ mod core;
 use self::core::{Core, Ranked};
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
+use crate::rt::task::Site;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -102,7 +103,11 @@ impl std::error::Error for GetError {}
 /// assert_eq!(q.iter().collect::<Vec<_>>(), [1]);
 /// ```
 #[must_use = "iterators do nothing unless consumed"]
-pub struct Iter<'a, Q>(&'a Q);
+pub struct Iter<'a, Q> {
+    queue: &'a Q,
+    /// Where it was made: `next` is often called by std.
+    site: Site,
+}
 
 /// The items that are in a queue now: `next` never waits.
 ///
@@ -118,7 +123,7 @@ pub struct TryIter<'a, Q>(&'a Q);
 
 impl<Q: fmt::Debug> fmt::Debug for Iter<'_, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Iter").field(self.0).finish()
+        f.debug_tuple("Iter").field(self.queue).finish()
     }
 }
 
@@ -272,7 +277,8 @@ macro_rules! queue {
             #[inline(always)]
             #[track_caller]
             pub fn get(&self) -> Result<T, GetError> {
-                self.core.get(concat!($name, "::get"), Limit::Never)
+                self.core
+                    .get(Site::here(concat!($name, "::get")), Limit::Never)
             }
 
             /// As [`get`](Self::get), for at most `limit`. Zero makes one trip
@@ -295,7 +301,7 @@ macro_rules! queue {
             #[track_caller]
             pub fn get_timeout(&self, limit: Duration) -> Result<T, GetError> {
                 self.core
-                    .get(concat!($name, "::get_timeout"), Limit::After(limit))
+                    .get(Site::here(concat!($name, "::get_timeout")), Limit::After(limit))
             }
 
             /// As [`get`](Self::get), without ever waiting or switching.
@@ -509,8 +515,10 @@ macro_rules! queue {
             /// # Examples
             ///
             /// See [`Iter`].
+            #[track_caller]
             pub fn iter(&self) -> Iter<'_, Self> {
-                Iter(self)
+                let site = Site::here(concat!($name, "::iter"));
+                Iter { queue: self, site }
             }
 
             /// The items that are there now; `next` never waits.
@@ -528,7 +536,7 @@ macro_rules! queue {
 
             #[track_caller]
             fn next(&mut self) -> Option<T> {
-                self.0.core.get(concat!($name, "::iter"), Limit::Never).ok()
+                self.queue.core.get(self.site, Limit::Never).ok()
             }
         }
 
@@ -544,6 +552,7 @@ macro_rules! queue {
             type Item = T;
             type IntoIter = Iter<'a, $Name<T>>;
 
+            #[track_caller]
             fn into_iter(self) -> Self::IntoIter {
                 self.iter()
             }

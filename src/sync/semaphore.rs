@@ -3,6 +3,7 @@
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
+use crate::rt::task::Site;
 use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -106,7 +107,8 @@ impl Permits {
             End::Refused(_) if !matches!(limit, Limit::Never) => false,
             end => end.notified(),
         };
-        self.monitor.wait(operation, limit, n, decide, finish)
+        self.monitor
+            .wait(Site::here(operation), limit, n, decide, finish)
     }
 
     /// A need over the bound could never be met.

@@ -1,6 +1,7 @@
 //! Several nodes on one word: `wait_any`, with threads and with a greenlet.
 
 use super::super::clock::Limit;
+use super::super::task::Site;
 use super::super::wait::{Latch, wait_any};
 use super::{Seen, explore, thread};
 use crate::sync::Event;
@@ -72,14 +73,14 @@ fn loser_goes_on_to_the_next() {
             let latch = latch.clone();
             move || {
                 let _ = wait_any("first", NOW, &[latch.source()]);
-                latch.wait("again", Limit::Never)
+                latch.wait(Site::here("again"), Limit::Never)
             }
         });
         let setter = thread({
             let latch = latch.clone();
             move || latch.set(1).unwrap()
         });
-        assert!(latch.wait("here", Limit::Never));
+        assert!(latch.wait(Site::here("here"), Limit::Never));
         assert_eq!(latch.get(), Some(&1));
         assert!(leaver.join().unwrap());
         setter.join().unwrap();

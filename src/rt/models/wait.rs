@@ -2,6 +2,7 @@
 
 use super::super::clock::Limit;
 use super::super::sync::{AtomicUsize, Ordering};
+use super::super::task::Site;
 use super::super::wait::{End, Monitor, State, WaitList, Waiters};
 use super::super::word::{Outcome, Word};
 use super::{Remote, Seen, explore, thread};
@@ -50,7 +51,7 @@ impl Counter {
     /// The number, or how the wait ended without one.
     fn take(&self, limit: Limit) -> Result<usize, End> {
         self.0.wait(
-            "take",
+            Site::here("take"),
             limit,
             None,
             |shop, _, _| shop.stock.take().map(Ok),
@@ -81,8 +82,13 @@ impl Counter {
             *slot = Some(shop.pulses);
             shop.open.then_some(usize::MAX)
         };
-        self.0
-            .wait("pulse", Limit::Never, None, arrive, |_, slot| slot.unwrap())
+        self.0.wait(
+            Site::here("pulse"),
+            Limit::Never,
+            None,
+            arrive,
+            |_, slot| slot.unwrap(),
+        )
     }
 
     fn pulse(&self, open: bool) {

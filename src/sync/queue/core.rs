@@ -7,6 +7,7 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
+use crate::rt::task::Site;
 use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
@@ -221,7 +222,7 @@ impl<T, C: Container<T>> Core<T, C> {
     #[track_caller]
     pub(crate) fn put(&self, operation: &'static str, item: T, limit: Limit) -> PutResult<T> {
         self.monitor.wait(
-            operation,
+            Site::here(operation),
             limit,
             Offer::Item(item),
             |state, wakes, offer| self.accept(state, wakes, offer),
@@ -285,9 +286,9 @@ impl<T, C: Container<T>> Core<T, C> {
 
     #[inline(always)]
     #[track_caller]
-    pub(crate) fn get(&self, operation: &'static str, limit: Limit) -> Result<T, GetError> {
+    pub(crate) fn get(&self, site: Site, limit: Limit) -> Result<T, GetError> {
         self.monitor.wait(
-            operation,
+            site,
             limit,
             None,
             |state, wakes, _| self.give(state, wakes),
@@ -369,7 +370,8 @@ impl<T, C: Container<T>> Core<T, C> {
             End::Refused(_) if !matches!(limit, Limit::Never) => false,
             end => end.notified(),
         };
-        self.monitor.wait(operation, limit, (), decide, finish)
+        self.monitor
+            .wait(Site::here(operation), limit, (), decide, finish)
     }
 
     pub(crate) fn shutdown(&self) {
