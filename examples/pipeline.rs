@@ -1,7 +1,7 @@
 //! Counts words: `cargo run --release --example pipeline FILE...`
 //!
-//! The first line of stdout is the total number of words alone, the number that
-//! `cat FILE... | wc -w` prints; the lines after it say more. A file that cannot be read is
+//! The first line of stdout is the total number of words alone, the total that
+//! `wc -w FILE...` prints; the lines after it say more. A file that cannot be read is
 //! reported on stderr, the others are counted all the same, and the exit code is 1, as with
 //! `wc`. It is 1 too, without any output, if it takes longer than the environment's
 //! PIPELINE_LIMIT (in seconds; 60 by default), and 2 if no file is named.

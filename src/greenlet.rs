@@ -25,10 +25,6 @@ use std::time::Duration;
 /// The first call on a thread makes the thread's hub. Greenlets run while the
 /// thread's own stack (the root) or another greenlet waits in this crate.
 ///
-/// # Panics
-///
-/// If the very first stack of the hub cannot be had.
-///
 /// # Examples
 ///
 /// ```

@@ -83,7 +83,8 @@
 //! refused. `Queue(0)` does not exist; [`Queue::rendezvous`](sync::Queue::rendezvous)
 //! does. A kill is sticky, and [`JoinError::Killed`] is an outcome of its own. A link
 //! to a finished greenlet runs at once. There is no blocking peek and no
-//! `Semaphore.wait`. Primitives work across threads.
+//! `Semaphore.wait`. The values of a [`Local`] end with their greenlets; dropping the
+//! `Local` drops the value of the greenlet that does so. Primitives work across threads.
 //!
 //! # Soundness
 //!
@@ -110,7 +111,8 @@
 //! - A kill is an unwind: std's `Mutex` is poisoned by it. With `panic = "abort"`,
 //!   killing a started greenlet and timeout scopes panic with a message.
 //! - A destructor that runs because of a panic, kill or expiry cannot wait; use
-//!   [`finally`].
+//!   [`finally`]. One that waits at other times should do so in a [`shield`], or a
+//!   pending kill unwinds out of it.
 //! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
 //!   touched pages cost memory. On Linux before 6.13 the system's limit on mappings

@@ -470,10 +470,15 @@ pub(crate) fn run_prepared<R>(
         "run() where no wait is allowed: it waits for its greenlets"
     );
     if let Some(hub) = Hub::get() {
-        assert!(hub.at_root(), "run() inside a greenlet; use scope()");
+        assert!(
+            hub.at_root(),
+            "{}() inside a greenlet; use scope()",
+            site.operation
+        );
         assert!(
             hub.live() == 0 && !hub.is_running(),
-            "run() on a hub that is in use: inside another run(), or with live greenlets"
+            "{}() on a hub that is in use: inside another run(), or with live greenlets",
+            site.operation
         );
     }
     let hub = park::hub();

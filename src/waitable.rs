@@ -66,8 +66,8 @@ impl<T> Waitable for crate::ScopedGreenlet<'_, T> {}
 type Sources<'a> = SmallVec<[&'a dyn Source; 8]>;
 
 #[track_caller]
-fn sources<'a>(all: &[&'a dyn Waitable]) -> Sources<'a> {
-    assert!(!all.is_empty(), "wait_any of nothing would never end");
+fn sources<'a>(operation: &str, all: &[&'a dyn Waitable]) -> Sources<'a> {
+    assert!(!all.is_empty(), "{operation} of nothing");
     all.iter().map(|w| w.source().0).collect()
 }
 
@@ -90,7 +90,7 @@ fn sources<'a>(all: &[&'a dyn Waitable]) -> Sources<'a> {
 #[inline(always)]
 #[track_caller]
 pub fn wait_any(all: &[&dyn Waitable]) -> usize {
-    let sources = sources(all);
+    let sources = sources("wait_any", all);
     wait::wait_any("wait_any", Limit::Never, &sources).expect("only a limit ends it without one")
 }
 
@@ -113,7 +113,7 @@ pub fn wait_any(all: &[&dyn Waitable]) -> usize {
 #[track_caller]
 #[must_use = "which one was ready, if any was in time"]
 pub fn wait_any_timeout(all: &[&dyn Waitable], limit: Duration) -> Option<usize> {
-    let sources = sources(all);
+    let sources = sources("wait_any_timeout", all);
     wait::wait_any("wait_any_timeout", Limit::After(limit), &sources)
 }
 
@@ -136,7 +136,7 @@ pub fn wait_any_timeout(all: &[&dyn Waitable], limit: Duration) -> Option<usize>
 /// ```
 #[track_caller]
 pub fn wait_all(all: &[&dyn Waitable]) {
-    for source in sources(all) {
+    for source in sources("wait_all", all) {
         wait::wait_any("wait_all", Limit::Never, &[source]);
     }
 }
@@ -161,7 +161,7 @@ pub fn wait_all(all: &[&dyn Waitable]) {
 #[must_use = "whether all were ready in time"]
 pub fn wait_all_timeout(all: &[&dyn Waitable], limit: Duration) -> bool {
     let limit = Limit::After(limit).fixed(Party::current().now());
-    sources(all)
+    sources("wait_all_timeout", all)
         .iter()
         .all(|&source| wait::wait_any("wait_all_timeout", limit, &[source]).is_some())
 }

@@ -324,7 +324,8 @@ macro_rules! queue {
             ///
             /// # Errors
             ///
-            /// [`GetError::Empty`] or [`GetError::ShutDown`].
+            /// [`GetError::Empty`] or [`GetError::ShutDown`]. A rendezvous queue is
+            /// always empty: what a putter waits with is the putter's.
             ///
             /// # Panics
             ///

@@ -72,7 +72,7 @@ impl Hub {
             }
         }
         report(format_args!(
-            "a thread has ended with {left} greenlets left; they are leaked"
+            "greenlets left, and leaked, at the end of a thread: {left}"
         ));
     }
 

@@ -96,6 +96,36 @@ fn broadcast_to_a_hub() {
     });
 }
 
+/// One of those that a set wakes clears while the set is at its last waiters: what
+/// is done after the wake comes after the set.
+#[test]
+fn broadcast_against_clear_by_the_woken() {
+    explore("broadcast_against_clear_by_the_woken", Some(3), || {
+        let hub = on_hub(move || {
+            let (event, data) = pair();
+            let waiters = [0, 1, 2].map(|i| {
+                let event = event.clone();
+                spawn(move || {
+                    event.wait();
+                    if i == 0 {
+                        event.clear();
+                        assert!(!event.is_set());
+                    }
+                })
+            });
+            // All of them wait.
+            crate::yield_now();
+            let setter = setter(&event, &data);
+            for waiter in waiters {
+                waiter.join().unwrap();
+            }
+            setter.join().unwrap();
+            assert!(!event.is_set());
+        });
+        hub.join().unwrap();
+    });
+}
+
 /// A greenlet's limit is over at the end of the turn, while another thread sets.
 #[test]
 fn wake_against_timer() {

@@ -159,11 +159,16 @@ fn semaphore_release_against_wait() {
 fn try_acquire_against_the_lock() {
     for tries_first in [false, true] {
         explore("try_acquire_against_the_lock", None, move || {
-            let permits = Arc::new(BoundedSemaphore::new(1));
+            let permits = Arc::new(BoundedSemaphore::new(3));
             let other = permits.clone();
             let (lock, try_) = (
                 move || assert!(format!("{other:?}").contains("waiting: 0")),
-                move || assert!(permits.try_acquire().is_some()),
+                move || {
+                    let both = permits.acquire_many(2);
+                    assert_eq!(permits.available(), 1, "as many as it took");
+                    drop(both);
+                    assert!(permits.try_acquire().is_some());
+                },
             );
             if tries_first {
                 let locker = thread(lock);
