@@ -50,9 +50,12 @@ impl HubHandle {
     /// assert_eq!(g.join().unwrap(), 1); // this thread's root runs it
     /// ```
     pub fn current() -> Self {
-        HubHandle {
-            inbox: park::hub().inbox().clone(),
-        }
+        let inbox = match hub::thread_has_ended() {
+            // Nothing that is spawned here could run.
+            true => Inbox::new_closed(),
+            false => park::hub().inbox().clone(),
+        };
+        HubHandle { inbox }
     }
 
     /// Starts a greenlet on that hub, from any thread. It runs when the hub's

@@ -9,13 +9,13 @@ use crate::greenlet::{Builder, Greenlet};
 use crate::join::{self, Joinable};
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{self, AbortOnUnwind, Unwind};
-use crate::rt::hub::Hub;
+use crate::rt::hub::{self, Hub};
 use crate::rt::park::{self, Party};
 use crate::rt::report::report;
 use crate::rt::sync::thread_lazy;
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{Interruption, Monitor, State, WaitList, Waiters};
-use crate::start::{Watch, discard};
+use crate::start::{Watch, contain, discard};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -346,6 +346,8 @@ where
     if std::thread::panicking() {
         park::abort_panicking(site);
     }
+    // Such a hub has nobody else to end it.
+    let late = hub::thread_has_ended();
     let hub = park::hub();
     let party = Party::current();
     assert!(
@@ -391,6 +393,9 @@ where
     // The frame closes on whatever task this is by now the frame's owner.
     let state = Party::current().close_frame(frame);
     let failure = family.failure.take();
+    if late && hub.live() == 0 {
+        park::close_hub(hub);
+    }
     debug_assert!(failure.is_some() || state != Some(FrameState::Raised));
     match (result, cut, failure) {
         // The body's own panic is the earlier or at least the nearer one.
@@ -398,15 +403,23 @@ where
             discard(failure);
             resume_unwind(own)
         }
-        (Ok(_), Some(Interruption::Deadlock(report)), Some(failure)) => {
-            discard(failure);
-            Interruption::Deadlock(report).raise()
-        }
-        // The body was interrupted for this, or is over.
-        (_, _, Some(failure)) => resume_unwind(failure),
-        (Ok(_), Some(interruption), None) => interruption.raise(),
+        // The body was interrupted for this.
+        (Err(_), _, Some(failure)) => resume_unwind(failure),
         (Err(payload), _, None) => resume_unwind(payload),
         (Ok(value), None, None) => value,
+        (Ok(value), cut, failure) => {
+            // While this thread is not panicking yet: its destructor may wait.
+            contain(|| drop(value));
+            match (cut, failure) {
+                (Some(deadlock @ Interruption::Deadlock(_)), Some(failure)) => {
+                    discard(failure);
+                    deadlock.raise()
+                }
+                (_, Some(failure)) => resume_unwind(failure),
+                (Some(interruption), None) => interruption.raise(),
+                (None, None) => unreachable!("the value was returned"),
+            }
+        }
     }
 }
 
@@ -494,8 +507,18 @@ pub(crate) fn run_prepared<R>(
         ));
         std::process::abort();
     }
+    let intruded = hub.was_intruded();
     park::close_hub(hub);
-    result.unwrap_or_else(|payload| resume_unwind(payload))
+    match result {
+        Ok(value) if intruded => {
+            contain(|| drop(value));
+            panic!(
+                "a Simulation was woken from another thread, which makes its result depend on chance"
+            )
+        }
+        Ok(value) => value,
+        Err(payload) => resume_unwind(payload),
+    }
 }
 
 /// Runs `f` so that kills, and timeouts opened outside of it, wait until it is
@@ -555,8 +578,10 @@ pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
     }
     let result = catch_unwind(AssertUnwindSafe(body));
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(cleanup))) {
-        if let Err(first) = result {
-            discard(first);
+        // While this thread is not panicking yet: its destructor may wait.
+        match result {
+            Ok(value) => contain(|| drop(value)),
+            Err(first) => discard(first),
         }
         resume_unwind(payload);
     }

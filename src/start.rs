@@ -172,10 +172,11 @@ impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {
     /// `locals`: those of the greenlet whose end this is, if it has begun; what a
     /// link or the outcome's destructor puts there goes too.
     fn publish(&self, outcome: Outcome<T>, locals: Option<&Locals>) {
+        // First, since their destructors may wait, and the thread end meanwhile.
+        drop_locals(locals);
         let Some(giver) = self.giver.take() else {
             return;
         };
-        drop_locals(locals);
         if W::WATCHES {
             let joined = giver.extra().joined.load(Ordering::Relaxed);
             self.watch.ending(outcome.as_ref().err(), joined);
@@ -324,8 +325,13 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
             delay: None,
         };
         match park::hub().spawn(spawn) {
-            Err(Refusal::Closing) => job.cancel(JoinError::HubClosed, None),
-            Err(refusal) => job.cancel(refusal.into(), None),
+            Err(refusal) => {
+                // Leaked, since this is the hub's loop, where no destructor of the
+                // program's may run; with not even one stack to be had there is no
+                // better place.
+                std::mem::forget(job.body.take());
+                job.cancel(refusal.into(), None);
+            }
             Ok(index) => {
                 let giver = job.giver.take().expect("just put there");
                 let killed = giver.extra().take_in(index);

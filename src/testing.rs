@@ -9,8 +9,9 @@ use crate::scope;
 /// - [`now`](crate::now) is the virtual time; `Instant::now` is not.
 /// - A deadlock panics at once in the root's wait, with the list of greenlets and
 ///   what each waits for, even if the process has other threads.
-/// - A wake from another thread panics there: it would make the result depend on
-///   chance.
+/// - A wake, kill or spawn from another thread makes the result depend on chance: it
+///   takes place, and then [`run`](Simulation::run) panics when it is over.
+/// - A timeout scope that is open when it begins sees the virtual time meanwhile.
 /// - With a [`seed`](Simulation::seed) the order in which ready greenlets run is
 ///   shuffled, the same way for the same seed. Without, it is first in, first out.
 ///
@@ -68,7 +69,8 @@ impl Simulation {
     ///
     /// # Panics
     ///
-    /// As [`run`](crate::run()), and in the wait of `f` that can never end.
+    /// As [`run`](crate::run()); in the wait of `f` that can never end; and at the
+    /// end, if another thread has woken a greenlet of the simulation.
     ///
     /// # Examples
     ///

@@ -161,7 +161,10 @@ pub fn wait_all(all: &[&dyn Waitable]) {
 #[must_use = "whether all were ready in time"]
 pub fn wait_all_timeout(all: &[&dyn Waitable], limit: Duration) -> bool {
     let limit = Limit::After(limit).fixed(Party::current().now());
-    sources("wait_all_timeout", all)
-        .iter()
-        .all(|&source| wait::wait_any("wait_all_timeout", limit, &[source]).is_some())
+    for source in sources("wait_all_timeout", all) {
+        if wait::wait_any("wait_all_timeout", limit, &[source]).is_none() {
+            return false;
+        }
+    }
+    true
 }

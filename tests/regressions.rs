@@ -3,8 +3,8 @@
 use greenlet::sync::{Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Greenlet, HubHandle, HubThread, Local, Timeout, TimeoutHandle, join_all, run, scope, sleep,
-    spawn, spawn_later, timeout, wait_any, yield_now,
+    Greenlet, HubHandle, HubThread, JoinError, Local, Timeout, TimeoutHandle, finally, join_all,
+    run, scope, sleep, spawn, spawn_later, timeout, wait_all_timeout, wait_any, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -178,105 +178,254 @@ fn a_childs_panic_comes_out_of_the_scope_if_others_only_watch() {
     });
 }
 
-/// The first wake of a broadcast went to a simulation and panicked; the waiter
-/// behind it was never woken.
+/// A greenlet of a simulation on a thread of its own waits; `meanwhile` runs on this one. Whoever wakes it is not
+/// troubled by it: the panic is the simulation's, at its end.
+fn intrude(wait: impl FnOnce() + Send + 'static, meanwhile: impl FnOnce()) {
+    let (waiting, waits) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let simulation = thread::spawn(move || {
+        Simulation::new().run(|| {
+            let waiter = spawn(wait);
+            yield_now();
+            waiting.send(()).unwrap();
+            ended.recv().unwrap();
+            waiter.kill();
+        });
+    });
+    waits.recv().unwrap();
+    meanwhile();
+    end.send(()).unwrap();
+    let payload = simulation.join().expect_err("it must not go by unnoticed");
+    let message = payload.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("from another thread"), "{message}");
+}
+
+fn waiting(object: &impl std::fmt::Debug, n: usize) {
+    while !format!("{object:?}").contains(&format!("waiting: {n} ")) {
+        thread::yield_now();
+    }
+}
+
+/// The first wake of a broadcast went to a simulation and panicked; the waiters behind it, in that batch and in those
+/// after it, were never woken.
 #[test]
 fn waking_a_simulation_does_not_cost_others_their_wake() {
-    let event = Arc::new(Event::new());
-    let barrier = Arc::new(std::sync::Barrier::new(2));
-    let simulation = thread::spawn({
-        let (event, barrier) = (event.clone(), barrier.clone());
-        move || {
-            Simulation::new().run(|| {
-                let g = spawn(move || event.wait());
-                yield_now();
-                barrier.wait();
-                barrier.wait();
-                g.kill();
-            });
-        }
-    });
-    barrier.wait();
-    let plain = thread::spawn({
-        let event = event.clone();
-        move || event.wait()
-    });
-    while !format!("{event:?}").contains("waiting: 2") {
-        thread::yield_now();
-    }
-    let setter = thread::spawn({
-        let event = event.clone();
-        move || event.set()
-    });
-    assert!(setter.join().is_err(), "it says so to who did it");
-    plain.join().unwrap();
-    barrier.wait();
-    simulation.join().unwrap();
-}
-
-/// As above, with more waiters than a broadcast wakes at a time: the panic came after the first batch.
-#[test]
-fn waking_a_simulation_does_not_cost_those_of_later_batches_their_wake() {
     const GREENLETS: usize = 100;
     let event = Arc::new(Event::new());
-    let barrier = Arc::new(std::sync::Barrier::new(2));
-    let simulation = thread::spawn({
-        let (event, barrier) = (event.clone(), barrier.clone());
-        move || {
-            Simulation::new().run(|| {
-                let g = spawn(move || event.wait());
-                yield_now();
-                barrier.wait();
-                barrier.wait();
-                g.kill();
+    let simulated = event.clone();
+    intrude(
+        move || simulated.wait(),
+        || {
+            let hub = thread::spawn({
+                let event = event.clone();
+                move || {
+                    let wait = |event: Arc<Event>| {
+                        spawn(move || event.wait_timeout(Duration::from_secs(5)))
+                    };
+                    let all: Vec<_> = (0..GREENLETS).map(|_| wait(event.clone())).collect();
+                    let woken = join_all(all).into_iter();
+                    woken.filter(|o| matches!(o, Ok(true))).count()
+                }
             });
-        }
-    });
-    barrier.wait();
-    let hub = thread::spawn({
-        let event = event.clone();
-        move || {
-            let all: Vec<_> = (0..GREENLETS)
-                .map(|_| {
-                    let event = event.clone();
-                    spawn(move || event.wait_timeout(Duration::from_secs(5)))
-                })
-                .collect();
-            let woken = join_all(all).into_iter();
-            woken.filter(|o| matches!(o, Ok(true))).count()
-        }
-    });
-    while !format!("{event:?}").contains(&format!("waiting: {}", GREENLETS + 1)) {
-        thread::yield_now();
-    }
-    let setter = thread::spawn({
-        let event = event.clone();
-        move || event.set()
-    });
-    assert!(setter.join().is_err(), "it says so to who did it");
-    assert_eq!(hub.join().unwrap(), GREENLETS);
-    barrier.wait();
-    simulation.join().unwrap();
+            waiting(&event, GREENLETS + 1);
+            event.set();
+            assert_eq!(hub.join().unwrap(), GREENLETS);
+        },
+    );
 }
 
-/// The end of a greenlet whose joiner is simulated aborted the process.
+/// An acquire that found waiters behind a dead head to be served, one of them simulated, unwound with its node linked:
+/// a dangling node in safe code.
 #[test]
-fn a_simulated_joiner_of_another_hubs_greenlet_is_no_reason_to_abort() {
+fn waking_a_simulation_does_not_unwind_out_of_a_wait() {
+    let permits = Arc::new(Semaphore::new(1));
+    let (end, ended) = mpsc::channel::<()>();
+    let head = thread::spawn({
+        let permits = permits.clone();
+        move || {
+            drop(spawn(move || permits.acquire_many(2).forget()));
+            yield_now();
+            ended.recv().unwrap();
+        }
+    });
+    waiting(&permits, 1);
+    let simulated = permits.clone();
+    intrude(
+        move || simulated.acquire().forget(),
+        || {
+            end.send(()).unwrap();
+            head.join().unwrap();
+            assert!(permits.acquire_many_timeout(2, ms(1)).is_none());
+            waiting(&permits, 0);
+            permits.release();
+            assert_eq!(permits.available(), 1);
+        },
+    );
+}
+
+/// A permit that is dropped by a panic and goes to a simulation panicked once more, which aborts; so did the end of a
+/// greenlet whose joiner is simulated.
+#[test]
+fn waking_a_simulation_while_panicking_is_no_reason_to_abort() {
+    let permits = Arc::new(Semaphore::new(1));
+    let (permit, simulated) = (permits.acquire_owned(), permits.clone());
+    intrude(
+        move || simulated.acquire().forget(),
+        || {
+            let panicking = catch_unwind(AssertUnwindSafe(move || {
+                let _permit = permit;
+                panic!("ordinary");
+            }));
+            assert!(panicking.is_err());
+        },
+    );
     let hub = HubThread::start("other").unwrap();
     let (go, wait) = mpsc::channel::<()>();
-    Simulation::new().run(|| {
-        let g = hub.handle().spawn(move || wait.recv().is_ok());
-        let joiner = spawn(move || g.join().is_ok());
-        yield_now();
-        go.send(()).unwrap();
-        // The hub's thread wakes the joiner in spite of its panic.
-        while !joiner.is_finished() {
-            yield_now();
-        }
-        assert!(joiner.join().unwrap());
-    });
+    let g = hub.handle().spawn(move || wait.recv().is_ok());
+    intrude(
+        move || assert!(g.join().is_ok()),
+        || {
+            go.send(()).unwrap();
+            // It serves on.
+            assert_eq!(hub.handle().spawn(|| 7).join().unwrap(), 7);
+        },
+    );
     hub.stop();
     hub.join().unwrap();
+}
+
+/// Its destructor made a hub and left it there, and the ending hub's idle workers took that for theirs: an abort.
+#[test]
+fn a_refused_closure_may_leave_a_hub_behind_at_the_threads_end() {
+    let (to, from) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let ending = thread::spawn(move || {
+        spawn(|| ()).join().unwrap();
+        to.send(HubHandle::current()).unwrap();
+        gone.recv().unwrap();
+    });
+    let handle = from.recv().unwrap();
+    let on_drop = OnDrop(|| scope(|s| assert!(s.spawn(|| ()).join().is_ok())));
+    let refused = handle.spawn(move || drop(on_drop));
+    go.send(()).unwrap();
+    ending.join().unwrap();
+    assert!(matches!(refused.join(), Err(JoinError::HubClosed)));
+}
+
+/// The refused closure's destructor waited for a greenlet of the thread that was ending, which nobody would run.
+#[test]
+fn a_refused_closure_that_joins_a_greenlet_of_the_ending_thread_is_told_its_end() {
+    let (to, from) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let ending = thread::spawn(move || {
+        let g = spawn(|| Event::new().wait());
+        yield_now();
+        to.send((HubHandle::current(), g)).unwrap();
+        gone.recv().unwrap();
+    });
+    let (handle, g) = from.recv().unwrap();
+    let (told, tells) = mpsc::channel();
+    let on_drop = OnDrop(move || {
+        let _ = told.send(g.wait_timeout(Duration::from_secs(10)));
+    });
+    let refused = handle.spawn(move || drop(on_drop));
+    go.send(()).unwrap();
+    ending.join().unwrap();
+    assert!(refused.join().is_err());
+    assert!(tells.recv().unwrap(), "nobody told it");
+}
+
+/// A local's destructor waited when the thread ended: the joiners were never told.
+#[test]
+fn a_thread_that_ends_while_a_locals_destructor_waits_tells_the_joiners() {
+    struct Waits;
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            Event::new().wait();
+        }
+    }
+    static WAITS: Local<Waits> = Local::new();
+    let g = thread::spawn(|| {
+        let g = spawn(|| drop(WAITS.set(Waits)));
+        yield_now();
+        g
+    });
+    let g = g.join().unwrap();
+    assert!(g.wait_timeout(Duration::from_secs(10)), "nobody tells it");
+    assert!(matches!(g.join(), Err(JoinError::HubClosed)));
+}
+
+/// A hub made while the thread's locals were torn down was never closed: a live handle to a dead thread.
+#[test]
+fn a_hub_made_at_the_very_end_of_a_thread_is_closed() {
+    struct Late(mpsc::Sender<(HubHandle, HubHandle)>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let here = HubHandle::current();
+            let inside = scope(|s| {
+                assert!(s.spawn(|| ()).join().is_ok());
+                HubHandle::current()
+            });
+            self.0.send((here, inside)).unwrap();
+        }
+    }
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    let (to, from) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        LATE.set(Some(Late(to)));
+        spawn(|| ()).join().unwrap();
+    });
+    thread.join().unwrap();
+    let (here, inside) = from.recv().unwrap();
+    assert!(here.is_closed() && inside.is_closed());
+    assert!(matches!(
+        here.spawn(|| ()).join(),
+        Err(JoinError::HubClosed)
+    ));
+}
+
+/// The body's value was dropped while its thread was panicking with the child's panic, or the cleanup's.
+#[test]
+fn a_value_that_a_scope_or_finally_cannot_return_may_wait_when_it_is_dropped() {
+    Simulation::new().run(|| {
+        let waited = Cell::new(0);
+        let value = || {
+            OnDrop(|| {
+                spawn(|| ()).wait();
+                waited.set(waited.get() + 1);
+            })
+        };
+        let scoped = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                s.spawn(|| panic!("child"));
+                value()
+            })
+        }));
+        assert!(scoped.is_err());
+        let cleaned = catch_unwind(AssertUnwindSafe(|| finally(value, || panic!("cleanup"))));
+        assert!(cleaned.is_err());
+        assert_eq!(waited.get(), 2);
+    });
+}
+
+/// A limit too long for the clock was taken for none, and a wait without a limit cannot say no.
+#[test]
+fn wait_all_with_an_endless_limit_says_no_while_panicking() {
+    run(|| {
+        let said = Rc::new(Cell::new(None));
+        let g = spawn({
+            let said = said.clone();
+            move || {
+                let _says =
+                    OnDrop(|| said.set(Some(wait_all_timeout(&[&Event::new()], Duration::MAX))));
+                panic!("on purpose");
+            }
+        });
+        assert!(g.join().is_err());
+        assert_eq!(said.get(), Some(false));
+    });
 }
 
 /// While a thread's locals were torn down each look found another thread record.

@@ -29,7 +29,8 @@ impl Limit {
     pub(crate) fn fixed(self, now: Instant) -> Limit {
         match self.deadline(now) {
             Some(t) => Limit::At(t),
-            None => Limit::Never,
+            // Never, by whatever name: a limit can say no, its absence cannot.
+            None => self,
         }
     }
 }

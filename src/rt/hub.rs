@@ -140,6 +140,8 @@ pub(crate) struct Hub {
     /// Set when the root's wait was ended because nothing could ever end it.
     deadlock: Cell<Option<String>>,
     reported: Cell<bool>,
+    /// It simulates, and something has come from another thread all the same.
+    intruded: Cell<bool>,
 }
 
 thread_cell! {
@@ -223,6 +225,7 @@ impl Hub {
             passed_over: Cell::new(false),
             deadlock: Cell::new(None),
             reported: Cell::new(false),
+            intruded: Cell::new(false),
         });
         task.hand_frames_to(&root.task, |frame| {
             frame.timer = frame
@@ -242,6 +245,11 @@ impl Hub {
 
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// Whether another thread has woken greenlets of this simulation.
+    pub(crate) fn was_intruded(&self) -> bool {
+        self.intruded.get() || self.clock.is_virtual() && !self.inbox.is_empty()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -344,7 +352,6 @@ impl Hub {
     /// there is a seed.
     pub(crate) fn simulate(&self, seed: Option<u64>) {
         self.clock.make_virtual();
-        self.inbox.simulate();
         self.turn_began.set(self.clock.now());
         self.seed.set(seed);
         if seed.is_some() {

@@ -29,7 +29,7 @@
 //! from before it moves the wait word until after its look at SLEEP; the woken
 //! greenlet may have ended, and its thread with it, by then.
 
-use super::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use super::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use super::word::Word;
 use std::fmt;
 use std::time::Instant;
@@ -93,11 +93,6 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// True if the waiter is of a simulation, which others must not wake.
-    pub(crate) fn is_simulated(&self) -> bool {
-        matches!(self, Address::Hub { inbox, .. } if inbox.is_simulated())
-    }
-
     /// Delivers a wake that the caller won by moving the waiter's word.
     pub(crate) fn wake(&self) {
         match self {
@@ -177,8 +172,6 @@ pub(crate) struct Inbox {
     mail_link: AtomicUsize,
     mailbox: Mutex<Mailbox>,
     parker: Parker,
-    /// Whether the hub simulates: then other threads have no business with it.
-    simulated: AtomicBool,
 }
 
 impl Inbox {
@@ -188,25 +181,7 @@ impl Inbox {
             mail_link: AtomicUsize::new(EMPTY),
             mailbox: Mutex::new(Mailbox::default()),
             parker: Parker::new(),
-            simulated: AtomicBool::new(false),
         })
-    }
-
-    pub(crate) fn simulate(&self) {
-        // Relaxed: set before any other thread can know this inbox.
-        self.simulated.store(true, Ordering::Relaxed);
-    }
-
-    fn is_simulated(&self) -> bool {
-        // Relaxed: see `simulate`.
-        self.simulated.load(Ordering::Relaxed)
-    }
-
-    /// Panics in the thread that has woken a simulation.
-    pub(crate) fn refuse_intruder() -> ! {
-        panic!(
-            "a Simulation was woken from another thread, which would make its result depend on chance"
-        )
     }
 
     fn push(&self, entry: usize, link: &AtomicUsize) {
@@ -231,16 +206,20 @@ impl Inbox {
         }
     }
 
+    /// The inbox of a hub that has ended.
+    pub(crate) fn new_closed() -> Arc<Self> {
+        let inbox = Inbox::new();
+        inbox.refuse_mail();
+        inbox.close();
+        inbox
+    }
+
     /// Sends mail; gives it back if the hub has ended.
     pub(crate) fn send(&self, mail: Mail) -> Result<(), Mail> {
         let first = {
             let mut mailbox = lock(&self.mailbox);
             if mailbox.closed {
                 return Err(mail);
-            }
-            if self.is_simulated() {
-                drop(mailbox);
-                Inbox::refuse_intruder();
             }
             mailbox.mail.push(mail);
             mailbox.mail.len() == 1

@@ -22,7 +22,7 @@
 use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch};
-use super::inbox::{Address, Inbox, Waiter};
+use super::inbox::{Address, Waiter};
 use super::report::report;
 use super::sync::{Arc, thread_cell, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
@@ -67,42 +67,9 @@ impl Wakes {
 
     /// Delivers all. Without the lock that they were collected under.
     #[cold]
-    pub(crate) fn deliver(self) -> Delivery {
-        let mut delivery = Delivery::Done;
+    pub(crate) fn deliver(self) {
         for address in self.first.into_iter().chain(self.rest) {
-            if address.is_simulated() {
-                delivery = Delivery::Intruded;
-            }
             address.wake();
-        }
-        delivery
-    }
-}
-
-/// How a delivery of wakes has gone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[must_use = "who wakes a Simulation from another thread is told"]
-pub(crate) enum Delivery {
-    Done,
-    /// One of them was a Simulation's.
-    Intruded,
-}
-
-impl Delivery {
-    /// Of both.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match self {
-            Delivery::Done => other,
-            Delivery::Intruded => self,
-        }
-    }
-
-    /// Panics if a Simulation was woken from another thread, unless this thread
-    /// panics already.
-    #[inline]
-    pub(crate) fn check(self) {
-        if self == Delivery::Intruded && !std::thread::panicking() {
-            Inbox::refuse_intruder();
         }
     }
 }

@@ -35,7 +35,7 @@ use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::Switch;
 use super::inbox::Waiter;
-use super::park::{self, BATCH, Delivery, Obstacle, Party, Wakes};
+use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::sync::{
     Arc, AtomicBool, AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn,
 };
@@ -236,6 +236,9 @@ impl End {
     }
 }
 
+/// A wait that has been begun: decided at once, over already, or to be suspended.
+type Begun<O, V> = Step<Result<O, (End, V)>>;
+
 /// The first half of a wait: the result, or how to suspend.
 enum Step<R> {
     Ready(R),
@@ -279,18 +282,12 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
         }
         false
     }
+}
 
-    /// Unlocks and delivers.
-    fn unlock(self) -> Delivery {
-        // SAFETY: not used after, and not dropped.
-        unsafe { ManuallyDrop::new(self).release() }
-    }
-
-    /// # Safety
-    ///
-    /// Called once, and the guard is not used after.
+impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
+    /// Never unwinds: who unlocks may have a node linked.
     #[inline]
-    unsafe fn release(&mut self) -> Delivery {
+    fn drop(&mut self) {
         if cfg!(debug_assertions) && !std::thread::panicking() {
             self.state.check();
         }
@@ -301,22 +298,13 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
             let word = number << 1 | usize::from(waiters);
             self.word.store(word, Ordering::Release);
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: dropped once, here, and not used after.
         unsafe { ManuallyDrop::drop(&mut self.state) };
         // Without wakes there is nothing to drop either.
-        if self.wakes.is_empty() {
-            return Delivery::Done;
+        if !self.wakes.is_empty() {
+            // SAFETY: taken once, here, and not used after.
+            unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver();
         }
-        // SAFETY: the caller's promise.
-        unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver()
-    }
-}
-
-impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: once, here.
-        unsafe { self.release() }.check();
     }
 }
 
@@ -455,7 +443,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         limit: Limit,
         value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
-    ) -> Step<Result<O, (End, V)>>
+    ) -> Begun<O, V>
     where
         S: Waiters<V>,
     {
@@ -480,7 +468,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         limit: Limit,
         mut value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
-    ) -> Result<Step<Result<O, (End, V)>>, Interruption>
+    ) -> Result<Begun<O, V>, Interruption>
     where
         S: Waiters<V>,
     {
@@ -603,14 +591,11 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             return false;
         }
         let end = guard.parts().0.waiters().next_ticket;
-        let mut delivery = Delivery::Done;
         while !guard.claim_batch::<V>(end) {
             // Let go of the lock between batches: those woken may need it.
-            delivery = delivery.and(guard.unlock());
+            drop(guard);
             guard = self.lock();
         }
-        // Looked at after the last, so that no other waiter pays for it.
-        delivery.and(guard.unlock()).check();
         true
     }
 }

@@ -638,7 +638,8 @@ queue!(LifoQueue, "LifoQueue", [], Vec::new());
 ///
 /// `T`'s `cmp` runs under the queue's lock: it must neither wait nor use the
 /// queue (both panic). If it panics, that is the panic of the `put` whose item it
-/// was.
+/// was; the panic hook and that item's destructor run under the lock too, and
+/// must not use the queue either.
 ///
 /// # Examples
 ///

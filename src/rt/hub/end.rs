@@ -11,12 +11,13 @@ use crate::rt::task::{FrameState, Site, Task};
 impl Hub {
     /// Refuses new greenlets, here and from elsewhere.
     pub(crate) fn begin_close(&'static self) {
+        refuse(self.stop_mail());
+    }
+
+    /// Takes in no greenlets any more; returns those that were on their way.
+    fn stop_mail(&self) -> Vec<Mail> {
         self.closing.set(true);
-        for mail in self.inbox.refuse_mail() {
-            if let Mail::Spawn(spawn) = mail {
-                spawn.refuse();
-            }
-        }
+        self.inbox.refuse_mail()
     }
 
     /// Runs the loop at the root until no greenlet is alive. Returns the report
@@ -40,13 +41,16 @@ impl Hub {
     /// Ends the hub: at the end of `run`, or of its thread.
     pub(crate) fn close(&'static self) {
         // First: refused closures are dropped below, and their destructors must
-        // not find a hub that is going.
+        // not find a hub that is going, nor wait for greenlets that will not run.
         HUB.with(|h| h.set(None));
-        self.begin_close();
+        let mail = self.stop_mail();
         self.inbox.close();
         if self.live.get() > 0 {
-            return self.abandon();
+            self.abandon();
+            return refuse(mail);
         }
+        refuse(mail);
+        debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
         let workers = self.workers.take();
         let idle = workers.into_iter().flat_map(|(_, idle)| idle);
         for worker in idle.chain(self.spare.take()) {
@@ -87,5 +91,14 @@ impl Hub {
             }
             debug_assert!(frame.state != FrameState::Armed || frame.timer.is_none());
         });
+    }
+}
+
+/// Tells those who wait for greenlets that were on their way.
+fn refuse(mail: Vec<Mail>) {
+    for mail in mail {
+        if let Mail::Spawn(spawn) = mail {
+            spawn.refuse();
+        }
     }
 }

@@ -130,6 +130,9 @@ impl Hub {
     }
 
     fn drain_inbox(&self) -> Vec<Mail> {
+        if self.clock.is_virtual() && !self.inbox.is_empty() {
+            self.intruded.set(true);
+        }
         let records = self.records.borrow();
         self.inbox.drain(
             |index| &*records[index].waiter.address,
