@@ -22,6 +22,48 @@ fn the_tour_prints_what_tour_out_says() {
 }
 
 #[test]
+fn a_round_of_the_soak_sums_up_in_its_last_line() {
+    let soak = soak(&["--seconds", "0", "--seed", "18446744073709551615"]);
+    assert_eq!(text(&soak.stderr), "");
+    let said = text(&soak.stdout);
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("soak: 1 rounds, ") && last.ends_with(", ledger ok"));
+    assert!(soak.status.success());
+}
+
+#[test]
+fn the_soak_explains_its_arguments() {
+    let help = soak(&["--seed", "1", "--help"]);
+    assert!(text(&help.stdout).contains("--seconds N") && help.status.success());
+    for (wrong, why) in [
+        (&["--sec", "1"][..], "unknown argument '--sec'"),
+        (&["7"], "unknown argument '7'"),
+        (&["--seed"], "--seed needs a number"),
+        (&["--seconds", "-1"], "--seconds needs a number, not '-1'"),
+        (&["--seconds", "1.5"], "--seconds needs a number, not '1.5'"),
+        (
+            &["--seconds", "18446744073709551615"],
+            "more than the clock has",
+        ),
+    ] {
+        let soak = soak(wrong);
+        assert_eq!(soak.status.code(), Some(2), "{wrong:?}");
+        let message = text(&soak.stderr);
+        assert!(
+            message.contains(why) && message.contains("usage: soak"),
+            "{message}"
+        );
+        assert_eq!(text(&soak.stdout), "");
+    }
+}
+
+fn soak(args: &[&str]) -> Output {
+    let mut command = Command::new(example("soak"));
+    command.args(args);
+    run(command)
+}
+
+#[test]
 fn the_crates_own_files() {
     let mut files = Vec::new();
     for folder in ["src", "examples", "tests"] {
