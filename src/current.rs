@@ -2,6 +2,7 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
+use crate::rt::sync::panicking;
 use crate::rt::task::Name;
 use crate::rt::wait;
 use std::time::{Duration, Instant};
@@ -142,7 +143,7 @@ pub fn yield_now() {
 #[inline]
 #[track_caller]
 pub fn checkpoint() {
-    if std::thread::panicking() {
+    if panicking() {
         return;
     }
     let party = Party::current();

@@ -12,7 +12,7 @@ use crate::rt::coroutine::{self, AbortOnUnwind, Unwind};
 use crate::rt::hub::{self, Hub};
 use crate::rt::park::{self, Party};
 use crate::rt::report::report;
-use crate::rt::sync::thread_lazy;
+use crate::rt::sync::{panicking, thread_lazy};
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{Interruption, Monitor, State, WaitList, Waiters};
 use crate::start::{Watch, contain, discard};
@@ -343,7 +343,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
 {
     let site = Site::here("scope");
-    if std::thread::panicking() {
+    if panicking() {
         park::abort_panicking(site);
     }
     // Such a hub has nobody else to end it.
@@ -475,7 +475,7 @@ pub(crate) fn run_prepared<R>(
     prepare: impl FnOnce(&'static Hub),
     f: impl FnOnce() -> R,
 ) -> R {
-    if std::thread::panicking() {
+    if panicking() {
         park::abort_panicking(site);
     }
     assert!(
@@ -573,7 +573,7 @@ pub fn shield<R>(f: impl FnOnce() -> R) -> R {
 #[track_caller]
 pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
     let site = Site::here("finally");
-    if std::thread::panicking() {
+    if panicking() {
         park::abort_panicking(site);
     }
     let result = catch_unwind(AssertUnwindSafe(body));

@@ -1,6 +1,6 @@
 //! The arrows between the files of `src`, as `rt/mod.rs` and the crate's design draw
 //! them: reads what each file names of the crate and fails on any other arrow. Also
-//! where `unsafe` may stand, and who may name std's and loom's synchronisation.
+//! where `unsafe` may stand, and who may name std's and the model checkers' synchronisation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,8 @@ fn sources() -> Vec<(String, String)> {
                 .collect();
             (name.to_str().unwrap().replace('\\', "/"), code.join("\n"))
         })
-        .filter(|(name, _)| !name.starts_with("rt/models"))
+        // The models of loom and of shuttle are tests.
+        .filter(|(name, _)| !name.starts_with("rt/models") && !name.starts_with("rt/shuttles"))
         .collect()
 }
 
@@ -192,17 +193,24 @@ fn unsafe_stands_where_it_may() {
     }
 }
 
-/// Only `rt/sync` names parking_lot, loom and std's atomics and locks below the
+/// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` counts ids and reads a setting with std's, and `rt/stack`
 /// counts colours, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
-        if !file.starts_with("rt/") || file == "rt/sync" {
+        if file == "rt/sync" {
+            continue;
+        }
+        // In a model it may be another thread that panics.
+        assert!(!code.contains("thread::panicking"), "{file}");
+        if !file.starts_with("rt/") {
             continue;
         }
         assert!(
-            !code.contains("parking_lot::") && !code.contains("loom::"),
+            ["parking_lot::", "loom::", "shuttle::"]
+                .iter()
+                .all(|checker| !code.contains(checker)),
             "{file}"
         );
         assert!(

@@ -40,7 +40,7 @@ pub(crate) use record::Record;
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Job, Worker, Yielder};
 use super::inbox::Inbox;
-use super::sync::{Arc, thread_cell, thread_lazy};
+use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use record::Life;
@@ -165,9 +165,9 @@ struct AtThreadEnd;
 
 impl Drop for AtThreadEnd {
     fn drop(&mut self) {
-        // loom takes all of a thread's locals away at once, `HUB` too; a model's
-        // hubs end by `run`.
-        if cfg!(greenlet_loom) {
+        // loom takes all of a thread's locals away at once, `HUB` too; the hubs of
+        // models end by `run`.
+        if MODELLED {
             return;
         }
         ENDED.with(|ended| ended.set(true));

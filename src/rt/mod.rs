@@ -13,7 +13,7 @@
 //! | `clock` | real and virtual time |
 //! | `word` | the wait word: who ends a wait |
 //! | `report` | the lines on stderr |
-//! | `sync` | std and parking_lot, or loom |
+//! | `sync` | std and parking_lot, or loom, or shuttle |
 //!
 //! # Arrows
 //!
@@ -67,3 +67,5 @@ pub(crate) mod word;
 
 #[cfg(all(test, greenlet_loom))]
 mod models;
+#[cfg(all(test, greenlet_shuttle))]
+mod shuttles;

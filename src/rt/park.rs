@@ -24,7 +24,7 @@ use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch};
 use super::inbox::{Address, Waiter};
 use super::report::report;
-use super::sync::{Arc, thread_cell, thread_lazy};
+use super::sync::{Arc, MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
 use super::word::Outcome;
 use std::cell::Cell;
@@ -39,9 +39,9 @@ pub(crate) struct Wakes {
     rest: Vec<Arc<Address>>,
 }
 
-/// Waiters that a broadcast claims before it lets go of the lock. Small under
-/// loom, so that a model can go over it.
-pub(crate) const BATCH: usize = if cfg!(greenlet_loom) { 2 } else { 32 };
+/// Waiters that a broadcast claims before it lets go of the lock. Small in
+/// models, so that one can go over it.
+pub(crate) const BATCH: usize = if MODELLED { 2 } else { 32 };
 
 impl Wakes {
     #[inline]
@@ -216,7 +216,7 @@ impl Party {
             thread.fire_expired_frames();
         }
         let due = self.task().due()?;
-        debug_assert!(!std::thread::panicking());
+        debug_assert!(!panicking());
         self.report_swallowed(due);
         Some(due)
     }
@@ -234,7 +234,7 @@ impl Party {
     /// Why a wait that must suspend cannot.
     #[inline(always)]
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
-        if std::thread::panicking() {
+        if panicking() {
             // A thread without a hub has nobody to switch to: it just blocks.
             return matches!(self, Party::Hub(..)).then_some(Obstacle::Panicking);
         }
@@ -388,7 +388,7 @@ impl Thread {
         };
         while word.outcome().is_none() {
             // While panicking nothing may be raised, so no frame interrupts.
-            let frame = match std::thread::panicking() {
+            let frame = match panicking() {
                 true => None,
                 false => self.task.next_frame_deadline(),
             };

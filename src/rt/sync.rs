@@ -1,15 +1,25 @@
-//! std and parking_lot, or loom: the only file that names either.
+//! std and parking_lot, or a model checker: the only file that names any of them.
 //!
 //! Everything below `rt` takes its atomics, locks, reference counts and
-//! thread-locals from here, so that a build with `--cfg greenlet_loom` runs the
-//! very same code under the model checker. Two things differ there: loom's
-//! types have no `const` constructors ([`const_fn`] hides that), and a
-//! [`Lock`] ignores its raw lock, because loom brings its own.
+//! thread-locals from here, so that a build with `--cfg greenlet_loom` or `--cfg
+//! greenlet_shuttle` runs the very same code under loom or shuttle. What differs
+//! there: no `const` constructors ([`const_fn`] hides that: loom's types have none,
+//! and a static would outlive an execution), and a [`Lock`] ignores its raw lock,
+//! because the checker brings its own.
 
-#[cfg(not(greenlet_loom))]
+/// Whether this is a build for a model checker.
+pub(crate) const MODELLED: bool = cfg!(any(greenlet_loom, greenlet_shuttle));
+
+#[cfg(greenlet_loom)]
+pub(crate) use loom as model;
+#[cfg(greenlet_shuttle)]
+pub(crate) use shuttle as model;
+
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
 mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(crate) use std::thread::panicking;
 
     /// The raw lock of the shared primitives.
     pub(crate) type Raw = parking_lot::RawMutex;
@@ -18,7 +28,72 @@ mod imp {
     /// What [`Lock::lock`] returns.
     pub(crate) type LockGuard<'a, R, T> = lock_api::MutexGuard<'a, R, T>;
     pub(crate) use lock_api::RawMutex;
+}
 
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
+mod imp {
+    use super::{lock, model};
+    pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use model::sync::{Arc, Condvar, Mutex, MutexGuard};
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    pub(crate) use lock_api::RawMutex;
+    pub(crate) type Raw = parking_lot::RawMutex;
+    pub(crate) type LockGuard<'a, R, T> = MutexGuard<'a, Held<R, T>>;
+
+    /// The checker's mutex in the shape of `lock_api::Mutex`.
+    pub(crate) struct Lock<R, T>(Mutex<Held<R, T>>);
+
+    /// The value under such a lock; the raw lock is only a type here.
+    pub(crate) struct Held<R, T>(T, PhantomData<fn() -> R>);
+
+    impl<R, T> std::ops::Deref for Held<R, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    impl<R, T> std::ops::DerefMut for Held<R, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.0
+        }
+    }
+
+    impl<R, T> Lock<R, T> {
+        pub(crate) fn new(value: T) -> Self {
+            Lock(Mutex::new(Held(value, PhantomData)))
+        }
+        pub(crate) fn lock(&self) -> LockGuard<'_, R, T> {
+            lock(&self.0)
+        }
+        pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, R, T>> {
+            self.0.try_lock().ok()
+        }
+    }
+
+    impl<R, T> fmt::Debug for Lock<R, T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Lock")
+        }
+    }
+
+    /// No loom model takes a step in the middle of an unwind.
+    #[cfg(greenlet_loom)]
+    pub(crate) use std::thread::panicking;
+
+    /// All threads of a shuttle model are one thread of the system, so std's answer
+    /// may be about another's unwind, in the middle of which shuttle switches. The
+    /// models have no destructor that waits, which is all that the answer is for.
+    #[cfg(greenlet_shuttle)]
+    pub(crate) fn panicking() -> bool {
+        false
+    }
+}
+
+#[cfg(not(greenlet_loom))]
+mod cell {
     /// A cell whose accesses loom can watch.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -45,47 +120,7 @@ mod imp {
 }
 
 #[cfg(greenlet_loom)]
-mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    use std::fmt;
-    use std::marker::PhantomData;
-
-    pub(crate) use lock_api::RawMutex;
-    pub(crate) type Raw = parking_lot::RawMutex;
-    pub(crate) type LockGuard<'a, R, T> = loom::sync::MutexGuard<'a, Held<R, T>>;
-
-    /// loom's mutex in the shape of `lock_api::Mutex`.
-    pub(crate) struct Lock<R, T>(loom::sync::Mutex<Held<R, T>>);
-
-    /// The value under a loom lock; the raw lock is only a type here.
-    pub(crate) struct Held<R, T>(T, PhantomData<fn() -> R>);
-
-    impl<R, T> std::ops::Deref for Held<R, T> {
-        type Target = T;
-        fn deref(&self) -> &T {
-            &self.0
-        }
-    }
-
-    impl<R, T> std::ops::DerefMut for Held<R, T> {
-        fn deref_mut(&mut self) -> &mut T {
-            &mut self.0
-        }
-    }
-
-    impl<R, T> Lock<R, T> {
-        pub(crate) fn new(value: T) -> Self {
-            Lock(loom::sync::Mutex::new(Held(value, PhantomData)))
-        }
-        pub(crate) fn lock(&self) -> LockGuard<'_, R, T> {
-            self.0.lock().unwrap()
-        }
-        pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, R, T>> {
-            self.0.try_lock().ok()
-        }
-    }
-
+mod cell {
     /// loom's cell: reports unordered accesses. It watches the moment at which a
     /// pointer is asked for.
     #[derive(Debug)]
@@ -108,61 +143,54 @@ mod imp {
             self.0.into_inner()
         }
     }
-
-    impl<R, T> fmt::Debug for Lock<R, T> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("Lock")
-        }
-    }
 }
 
+pub(crate) use cell::*;
 pub(crate) use imp::*;
 
-/// Locks one of our own std mutexes. None of them is ever held across user
-/// code, so a poisoned one cannot be inconsistent.
+/// Locks one of our own mutexes. None of them is ever held across user code, so a
+/// poisoned one cannot be inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// A function that is `const` except under loom, whose types cannot be.
-#[cfg(not(greenlet_loom))]
+/// A function that is `const` except under a model checker.
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
 }
-#[cfg(greenlet_loom)]
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
 }
 pub(crate) use const_fn;
 
-/// A thread-local with a constant initial value. loom must see its own, since
-/// std's would be shared by all of a model's threads.
-#[cfg(not(greenlet_loom))]
+/// A thread-local with a constant initial value. A model checker must see its own,
+/// since std's would be shared by all of a model's threads.
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
 macro_rules! thread_cell {
     ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
         std::thread_local! { $(#[$meta])* static $name: $ty = const { $init }; }
     };
 }
-#[cfg(greenlet_loom)]
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
 macro_rules! thread_cell {
-    ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
-        loom::thread_local! { $(#[$meta])* static $name: $ty = $init; }
-    };
+    ($($local:tt)*) => { $crate::rt::sync::thread_lazy! { $($local)* } };
 }
 pub(crate) use thread_cell;
 
 /// A thread-local that is made at its first use and has a destructor.
-#[cfg(not(greenlet_loom))]
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
 macro_rules! thread_lazy {
     ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
         std::thread_local! { $(#[$meta])* static $name: $ty = $init; }
     };
 }
-#[cfg(greenlet_loom)]
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
 macro_rules! thread_lazy {
     ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {
         // In braces: loom's macro does not know an initial `const`.
-        loom::thread_local! { $(#[$meta])* static $name: $ty = { $init }; }
+        $crate::rt::sync::model::thread_local! { $(#[$meta])* static $name: $ty = { $init }; }
     };
 }
 pub(crate) use thread_lazy;

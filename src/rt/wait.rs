@@ -38,6 +38,7 @@ use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::sync::{
     Arc, AtomicBool, AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn,
+    panicking,
 };
 use super::task::Site;
 use super::word::Outcome;
@@ -288,7 +289,7 @@ impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
     /// Never unwinds: who unlocks may have a node linked.
     #[inline]
     fn drop(&mut self) {
-        if cfg!(debug_assertions) && !std::thread::panicking() {
+        if cfg!(debug_assertions) && !panicking() {
             self.state.check();
         }
         if S::FAST {

@@ -10,6 +10,7 @@
 use super::Hub;
 use super::record::Life;
 use crate::rt::report::report;
+use crate::rt::sync::MODELLED;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -123,12 +124,14 @@ impl Hub {
 /// Whether the process certainly has no other thread. Linux counts them in the
 /// link count of the task directory; elsewhere nobody knows.
 fn alone_in_process() -> bool {
-    #[cfg(all(target_os = "linux", not(greenlet_loom)))]
-    {
+    #[cfg(target_os = "linux")]
+    let alone = || {
         use std::os::unix::fs::MetadataExt;
         // The directory's own two links, and one for each thread.
         std::fs::metadata("/proc/self/task").is_ok_and(|task| task.nlink() == 3)
-    }
-    #[cfg(not(all(target_os = "linux", not(greenlet_loom))))]
-    false
+    };
+    #[cfg(not(target_os = "linux"))]
+    let alone = || false;
+    // The threads of a model are not the system's.
+    !MODELLED && alone()
 }
