@@ -409,31 +409,28 @@ fn run(mut command: Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The binary of an example, which cargo puts beside this test's folder.
-///
-/// `cargo test` builds the examples before it runs the tests, `cargo test --test examples` does
-/// not: so it is asked again. When nothing has changed that takes a moment.
+/// The binary of an example. cargo is asked to build them, which takes a moment when nothing has changed, and to say
+/// where they are: its folders are its own affair.
 fn example(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let this = env::current_exe().unwrap();
-        let profile = this.ancestors().nth(2).unwrap(); // target/debug, or another
-        if let Some(cargo) = env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--offline", "--examples"]);
-            build.arg("--target-dir").arg(profile.parent().unwrap());
-            match profile.file_name().and_then(OsStr::to_str) {
-                Some("debug") | None => {}
-                Some(name) => drop(build.arg("--profile").arg(name)),
-            }
-            assert!(
-                build.current_dir(root()).status().unwrap().success(),
-                "{build:?}"
-            );
+    static BUILT: OnceLock<String> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        build.args(["build", "--quiet", "--offline", "--examples"]);
+        build.arg("--message-format=json").current_dir(root());
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
         }
-        profile.join("examples")
+        let said = build.output().unwrap();
+        assert!(said.status.success(), "{build:?}: {said:?}");
+        String::from_utf8(said.stdout).unwrap()
     });
-    folder.join(name).with_extension(env::consts::EXE_EXTENSION)
+    let named = format!("\"kind\":[\"example\"],\"crate_types\":[\"bin\"],\"name\":\"{name}\"");
+    let line = built.lines().find(|line| line.contains(&named));
+    let line = line.unwrap_or_else(|| panic!("cargo has built no example {name}:\n{built}"));
+    let (_, rest) = line.split_once("\"executable\":\"").expect("a binary");
+    let (path, _) = rest.split_once('"').expect("a string");
+    // A string of JSON, in which a path can have escaped backslashes.
+    PathBuf::from(path.replace("\\\\", "\\"))
 }
 
 fn root() -> &'static Path {

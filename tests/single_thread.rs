@@ -371,9 +371,19 @@ fn main() -> ExitCode {
     }
     // Without /proc nobody knows the number of threads, and promise 10 cannot be kept outside of a Simulation.
     let counts = std::path::Path::new("/proc/self/task").exists();
-    let filters: Vec<_> = args.iter().filter(|a| !a.starts_with('-')).collect();
+    let (mut filters, mut skips) = (vec![], vec![]);
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--skip" => skips.extend(rest.next()),
+            option if option.starts_with('-') => {}
+            _ => filters.push(arg),
+        }
+    }
     let chosen = SCENARIOS.iter().filter(|(name, _)| {
-        counts && (filters.is_empty() || filters.iter().any(|f| name.contains(*f)))
+        counts
+            && (filters.is_empty() || filters.iter().any(|f| name.contains(*f)))
+            && !skips.iter().any(|s| name.contains(*s))
     });
     let (mut passed, mut failed) = (0, vec![]);
     for (name, _) in chosen {
