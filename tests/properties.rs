@@ -1,7 +1,8 @@
-//! Property tests: random programs of 2 to 16 greenlets, with kills, timeout scopes and shields
-//! among their operations, run on the virtual clock beside naive models (`model.rs`, `primitives.rs`) that say what
-//! every operation must return, when, and without a seed also in which order all run. In the end
-//! items and permits are counted, whatever the models say.
+//! Property tests: random programs of 2 to 16 greenlets (`script/plan.rs`), with kills, panics,
+//! timeout scopes and shields among their operations, run on the virtual clock beside naive models
+//! (`script/model.rs`, `script/primitives.rs`) that say what every operation must return, when, and
+//! without a seed also in which order all run. In the end items and permits are counted, whatever
+//! the models say.
 //!
 //! Every wait has a limit of its own, or is ended by the root, which sets, shuts down, releases and
 //! kills until nobody is left.
@@ -31,31 +32,21 @@
 //! | the ready queue is not first in, first out | all, zero |
 //! | a woken `wait_timeout` looks at the flag again, after `clear` | event |
 //! | a second `set` of a result wins | async_result |
+//! | `wait_any` says the wrong index, or not the lowest; leaves a node in a line | event, async_result |
 
-#[path = "properties/conduct.rs"]
-mod conduct;
-#[path = "properties/items.rs"]
-mod items;
-#[path = "properties/model.rs"]
-mod model;
-#[path = "properties/primitives.rs"]
-mod primitives;
-#[path = "properties/simple.rs"]
-mod simple;
-#[path = "properties/world.rs"]
-mod world;
+mod script;
 
-use conduct::play;
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
 use greenlet::testing::Simulation;
-use model::Ms;
-use primitives::Kind;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 use proptest::test_runner::FileFailurePersistence;
+use script::conduct::{play, report};
+use script::model::Ms;
+use script::plan::{Lim, Op, Plan};
+use script::primitives::Kind;
 use std::cell::RefCell;
 use std::time::Duration;
-use world::{Lim, Op, Plan};
 
 type Ops = BoxedStrategy<Op>;
 
@@ -72,6 +63,8 @@ fn cases(cases: u32) -> ProptestConfig {
         } else {
             5_000
         },
+        // A case that hangs takes 20 s to say so.
+        max_shrink_time: 60_000,
         ..default
     }
 }
@@ -108,7 +101,16 @@ fn events() -> Ops {
         (1, (0..2usize).prop_map(Op::EventSet).boxed()),
         (2, (0..2usize).prop_map(Op::EventClear).boxed()),
         (2, (0..2usize).prop_map(Op::EventPulse).boxed()),
+        (2, firsts(1..4u8)),
     ])
+}
+
+/// `wait_any`, of those in some sets, and of a greenlet's end.
+fn firsts(sets: impl Strategy<Value = u8> + 'static) -> Ops {
+    let with_greenlet = any::<bool>().prop_map(|yes| 16 * u8::from(yes));
+    (sets, with_greenlet, 0..16usize, maybe())
+        .prop_map(|(set, greenlet, t, l)| Op::WaitAny(set | greenlet, t, l))
+        .boxed()
 }
 
 fn results() -> Ops {
@@ -126,6 +128,7 @@ fn results() -> Ops {
                 .prop_map(|(r, ok)| Op::ResultSet(r, ok))
                 .boxed(),
         ),
+        (2, firsts((1..4u8).prop_map(|set| set << 2))),
     ])
 }
 
@@ -176,6 +179,7 @@ fn with_common(own: Ops) -> Ops {
                 .prop_map(|(t, d)| Op::WaitFor(t, d))
                 .boxed(),
         ),
+        (1, (0..16usize).prop_map(Op::Detach).boxed()),
         (1, time().prop_map(Op::Reset).boxed()),
         (1, Just(Op::Cancel).boxed()),
     ])
@@ -186,17 +190,28 @@ fn nested(own: Ops) -> Ops {
     (0..2).fold(with_common(own), |inner, _| {
         let body = prop::collection::vec(inner.clone(), 1..4);
         weighted([
-            (12, inner),
+            (24, inner),
+            (1, Just(Op::Panic).boxed()),
             (
-                2,
+                4,
                 (time(), body.clone())
                     .prop_map(|(d, body)| Op::Timeout(d, body))
                     .boxed(),
             ),
-            (1, body.clone().prop_map(Op::Shield).boxed()),
-            (1, body.prop_map(Op::Swallow).boxed()),
+            (2, body.clone().prop_map(Op::Shield).boxed()),
+            (2, body.prop_map(Op::Swallow).boxed()),
         ])
     })
+}
+
+fn everything_at_once() -> Ops {
+    weighted([
+        (2, events()),
+        (2, results()),
+        (1, firsts(1..16u8)),
+        (4, queues()),
+        (4, semaphores()),
+    ])
 }
 
 /// The kinds of queues: FIFO without room too.
@@ -230,13 +245,7 @@ fn plans(own: Ops) -> impl Strategy<Value = Plan> {
 
 fn check(plan: &Plan) -> Result<(), TestCaseError> {
     let errors = play(plan);
-    let first: Vec<_> = errors.iter().take(3).map(String::as_str).collect();
-    prop_assert!(
-        errors.is_empty(),
-        "{} differences:\n{}",
-        errors.len(),
-        first.join("\n")
-    );
+    prop_assert!(errors.is_empty(), "{}", report(plan, &errors));
     Ok(())
 }
 
@@ -281,30 +290,26 @@ fn zero_waits(kinds: &[u8], setter: usize) -> (Vec<(bool, usize)>, Vec<bool>) {
     (trace.into_inner(), given.into_inner())
 }
 
-/// A greenlet that says `task_done` before it has got its item is not counted twice: this
-/// `shutdown_now` panicked, lost the item, and left the joiner waiting.
+/// What was found once (see `tests/script/kept.rs`), on the virtual clock, by seed or as written.
 #[test]
-fn shutdown_now_after_an_early_task_done() {
-    let plan = Plan {
-        seed: None,
-        kind: Kind::Fifo,
-        capacity: None,
-        permits: [0, 1],
-        scripts: vec![
-            (
-                0,
-                vec![
-                    Op::Put(0, Lim::Ever),
-                    Op::Put(0, Lim::Ever),
-                    Op::TaskDone,
-                    Op::Join(None),
-                ],
-            ),
-            (0, vec![Op::ShutdownNow]),
-        ],
-        kill_first: true,
-    };
-    assert_eq!(play(&plan), Vec::<String>::new());
+fn kept() {
+    for kept in script::kept::all() {
+        let plan = Plan::from_bytes(&kept.bytes, 16);
+        script::kept::check(&kept, &plan);
+        for seed in [plan.seed, None, Some(1)] {
+            let plan = Plan {
+                seed,
+                ..plan.clone()
+            };
+            let errors = play(&plan);
+            assert!(
+                errors.is_empty(),
+                "{}: {}",
+                kept.name,
+                report(&plan, &errors)
+            );
+        }
+    }
 }
 
 proptest! {
@@ -336,9 +341,19 @@ proptest! {
         check(&plan)?;
     }
 
-    /// All of it at once.
+    /// All of it at once; and its bytes, which a fuzzer changes, are the same plan.
     #[test]
-    fn everything(plan in plans(weighted([(1, events()), (1, results()), (2, queues()), (2, semaphores())]))) {
+    fn everything(plan in plans(everything_at_once())) {
+        prop_assert_eq!(&Plan::from_bytes(&plan.to_bytes(), 16), &plan);
+        check(&plan)?;
+    }
+
+    /// Any bytes are a plan within its bounds.
+    #[test]
+    fn bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let plan = Plan::from_bytes(&bytes, 16);
+        prop_assert!((1..=16).contains(&plan.scripts.len()));
+        prop_assert_eq!(&Plan::from_bytes(&plan.to_bytes(), 16), &plan);
         check(&plan)?;
     }
 

@@ -9,7 +9,7 @@
 //! resume. Whoever has an expired limit, or was killed, is *leaving*: it takes nothing any more. It
 //! stays in line until it has run or was passed over by a notifier.
 
-use crate::primitives::{EventModel, QueueModel, ResultModel, SemaphoreModel};
+use super::primitives::{EventModel, QueueModel, ResultModel, SemaphoreModel};
 
 pub(crate) type Ms = u64;
 
@@ -25,12 +25,17 @@ const TURN: u32 = 250;
 pub(crate) enum Unwind {
     Kill,
     Frame(u64),
+    Panic,
 }
 
 /// What a notifier gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     Yes,
+    /// It was set; it has a result; that greenlet has ended.
+    Event(usize),
+    Result(usize),
+    Ended(usize),
     Item(u32),
     ShutDown,
 }
@@ -331,7 +336,7 @@ impl Model {
     pub(crate) fn end(&mut self, t: usize) {
         self.tasks[t].ended = true;
         for waiter in std::mem::take(&mut self.joiners[t]) {
-            self.offer(waiter, Grant::Yes);
+            self.offer(waiter, Grant::Ended(t));
         }
     }
 

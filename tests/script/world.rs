@@ -1,7 +1,8 @@
 //! Runs a plan on the crate, step by step beside the models, and collects what differs.
 
-use crate::model::{FrameState, Grant, Model, Ms, Unwind, Verdict};
-use crate::primitives::{Kind, QueueModel, SemaphoreModel};
+use super::model::{FrameState, Grant, Model, Ms, Unwind, Verdict};
+use super::plan::{Deliberate, Op, Plan};
+use super::primitives::{Kind, QueueModel, SemaphoreModel};
 use greenlet::sync::{
     AsyncResult, BoundedSemaphore, Event, LifoQueue, OwnedPermit, Permit, PriorityQueue, Queue,
     Semaphore,
@@ -9,65 +10,10 @@ use greenlet::sync::{
 use greenlet::{Greenlet, TimeoutHandle};
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How long an operation may wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Lim {
-    Nowait,
-    For(Ms),
-    Ever,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Op {
-    /// Zero is a yield.
-    Sleep(Ms),
-    Kill(usize),
-    WaitFor(usize, Ms),
-    Timeout(Ms, Vec<Op>),
-    Shield(Vec<Op>),
-    /// `catch_unwind`: a kill is raised again at the next wait, an expiry is not.
-    Swallow(Vec<Op>),
-    /// Of the innermost timeout scope of the same list.
-    Reset(Ms),
-    Cancel,
-    EventWait(usize, Option<Ms>),
-    EventSet(usize),
-    EventClear(usize),
-    EventPulse(usize),
-    ResultWait(usize, Option<Ms>),
-    ResultGet(usize),
-    ResultSet(usize, bool),
-    Put(u8, Lim),
-    Get(Lim),
-    Peek,
-    TaskDone,
-    Join(Option<Ms>),
-    Shutdown,
-    ShutdownNow,
-    /// Semaphore (0: plain, 1: bounded), number, limit, owned.
-    Acquire(usize, usize, Lim, bool),
-    Release(usize),
-    /// Drops the oldest permit held; or forgets it.
-    Return,
-    Forget,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) seed: Option<u64>,
-    pub(crate) kind: Kind,
-    pub(crate) capacity: Option<usize>,
-    pub(crate) permits: [usize; 2],
-    /// Delay of the start, and what it does.
-    pub(crate) scripts: Vec<(Ms, Vec<Op>)>,
-    /// In the end, first kill those that are left; or first open everything.
-    pub(crate) kill_first: bool,
-}
 
 /// How often each item was made (cloned) and dropped.
 pub(crate) type Ledger = Rc<RefCell<Vec<(u32, u32)>>>;
@@ -119,9 +65,9 @@ pub(crate) enum AnyQueue {
 macro_rules! queue {
     ($any:expr, $q:ident => $e:expr) => {
         match &$any {
-            $crate::world::AnyQueue::Fifo($q) => $e,
-            $crate::world::AnyQueue::Lifo($q) => $e,
-            $crate::world::AnyQueue::Priority($q) => $e,
+            $crate::script::world::AnyQueue::Fifo($q) => $e,
+            $crate::script::world::AnyQueue::Lifo($q) => $e,
+            $crate::script::world::AnyQueue::Priority($q) => $e,
         }
     };
 }
@@ -140,7 +86,8 @@ pub(crate) enum Put {
 pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) model: RefCell<Model>,
-    pub(crate) handles: RefCell<Vec<Rc<Greenlet<()>>>>,
+    /// By number; those that are detached are gone.
+    pub(crate) handles: RefCell<Vec<Option<Rc<Greenlet<()>>>>>,
     pub(crate) events: [Event; 2],
     pub(crate) results: [AsyncResult<u32, u32>; 2],
     pub(crate) queue: AnyQueue,
@@ -211,6 +158,13 @@ impl Drop for InWait<'_> {
             other => model.error(format!("#{} unwound, but: {other:?}", self.me)),
         }
     }
+}
+
+/// The handle of greenlet `t`, modulo their number, and that number, unless it is detached.
+pub(crate) fn handle(world: &World, t: usize) -> Option<(usize, Rc<Greenlet<()>>)> {
+    let handles = world.handles.borrow();
+    let t = t % handles.len();
+    Some((t, handles[t].clone()?))
 }
 
 pub(crate) fn ms(n: Ms) -> Duration {
@@ -373,6 +327,10 @@ impl World {
                     let result = catch_unwind(AssertUnwindSafe(|| self.run(body, here)));
                     let raising = self.model().tasks[here.me].raising.take();
                     self.expect(here.me, "swallowed", &result.is_err(), &raising.is_some());
+                }
+                Op::Panic => {
+                    self.model().tasks[here.me].raising = Some(Unwind::Panic);
+                    resume_unwind(Box::new(Deliberate));
                 }
                 Op::Put(priority, limit) => self.put(here.me, *priority, *limit),
                 Op::Acquire(s, n, limit, owned) => self.acquire(here, *s, *n, *limit, *owned),

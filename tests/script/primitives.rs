@@ -1,6 +1,6 @@
 //! The naive models of the primitives: plain lists of those who wait.
 
-use crate::model::{Grant, Model};
+use super::model::{Grant, Model};
 
 #[derive(Debug, Default)]
 pub(crate) struct EventModel {
@@ -81,10 +81,30 @@ impl Model {
         }
     }
 
+    /// Whether a wait for it need not wait.
+    pub(crate) fn is_ready(&self, source: Grant) -> bool {
+        match source {
+            Grant::Event(e) => self.events[e].set,
+            Grant::Result(r) => self.results[r].result.is_some(),
+            Grant::Ended(t) => self.tasks[t].ended,
+            _ => unreachable!("not something to wait for"),
+        }
+    }
+
+    /// Into its line.
+    pub(crate) fn enlist(&mut self, t: usize, source: Grant) {
+        match source {
+            Grant::Event(e) => self.events[e].waiters.push(t),
+            Grant::Result(r) => self.results[r].waiters.push(t),
+            Grant::Ended(other) => self.joiners[other].push(t),
+            _ => unreachable!("not something to wait for"),
+        }
+    }
+
     pub(crate) fn set_event(&mut self, e: usize) {
         self.events[e].set = true;
         for waiter in std::mem::take(&mut self.events[e].waiters) {
-            self.offer(waiter, Grant::Yes);
+            self.offer(waiter, Grant::Event(e));
         }
     }
 
@@ -95,7 +115,7 @@ impl Model {
         }
         self.results[r].result = Some(result);
         for waiter in std::mem::take(&mut self.results[r].waiters) {
-            self.offer(waiter, Grant::Yes);
+            self.offer(waiter, Grant::Result(r));
         }
         true
     }

@@ -1,8 +1,10 @@
 //! Runs a plan from its start to its end, and accounts for everything then.
 
-use crate::model::{Ms, Unwind};
-use crate::primitives::Kind;
-use crate::world::{Here, Op, Plan, World, ms, queue};
+use super::code::OPERATIONS;
+use super::model::{Ms, Unwind};
+use super::plan::{Op, Plan};
+use super::primitives::Kind;
+use super::world::{Here, World, ms, queue};
 use greenlet::testing::Simulation;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,7 +123,7 @@ fn spawn(world: &Rc<World>, me: usize, delay: Ms, ops: Vec<Op>) {
         0 => greenlet::spawn(body),
         _ => greenlet::spawn_later(ms(delay), body),
     };
-    world.handles.borrow_mut().push(Rc::new(handle));
+    world.handles.borrow_mut().push(Some(Rc::new(handle)));
 }
 
 /// The root: starts all, and in the end sets, shuts down, releases and kills,
@@ -143,7 +145,8 @@ fn conduct(world: &Rc<World>, plan: &Plan) -> bool {
         )
     };
     let ended = || world.model().tasks[..me].iter().all(|t| t.ended);
-    for round in 0..40 {
+    // In each, those who cannot be killed come at least one wait further.
+    for round in 0..=OPERATIONS {
         run(&[Op::Sleep(50)]);
         if ended() {
             return true;
@@ -180,12 +183,16 @@ fn conduct(world: &Rc<World>, plan: &Plan) -> bool {
 /// What must hold in the end, whatever the models say.
 fn account(world: &World, plan: &Plan) {
     for (i, handle) in world.handles.borrow().iter().enumerate() {
+        let Some(handle) = handle else {
+            continue; // detached
+        };
         let mut model = world.model();
         let task = &model.tasks[i];
         let raising = task.raising;
         let killed = raising == Some(Unwind::Kill) || !task.started;
         let ok = match handle.error() {
             None => !killed && raising.is_none() && handle.is_successful(),
+            Some(error) if error.is_panic() => raising == Some(Unwind::Panic),
             Some(error) => killed && error.is_killed(),
         };
         if !ok {
@@ -219,48 +226,59 @@ fn account(world: &World, plan: &Plan) {
     }
 }
 
+/// Runs the plan, and returns what differs. `stuck` is told if that cannot be done, since somebody
+/// is stuck for good; it must not return.
+fn simulate(plan: &Plan, stuck: impl FnOnce(Vec<String>)) -> Vec<String> {
+    let simulation = match plan.seed {
+        Some(seed) => Simulation::new().seed(seed),
+        None => Simulation::new(),
+    };
+    simulation.run(|| {
+        let world = Rc::new(World::new(plan));
+        let me = plan.scripts.len();
+        world.model().tasks[me].started = true;
+        let conducted = catch_unwind(AssertUnwindSafe(|| conduct(&world, plan)));
+        if !matches!(conducted, Ok(true)) {
+            let mut errors = world.model().errors.clone();
+            errors.push(match conducted {
+                Ok(_) => format!("somebody is stuck: {:#?}", world.model().tasks),
+                Err(_) => "the root has panicked".to_owned(),
+            });
+            stuck(errors);
+            std::process::abort();
+        }
+        account(&world, plan);
+        let mut errors = std::mem::take(&mut world.model().errors);
+        if world.model().vague {
+            errors.clear(); // what is left needs no model
+        }
+        let ledger = world.ledger.clone();
+        match Rc::try_unwrap(world) {
+            Ok(world) => drop(world),
+            Err(_) => errors.push("a closure was not dropped".to_owned()),
+        }
+        for (id, (made, dropped)) in ledger.borrow().iter().enumerate() {
+            if made != dropped {
+                errors.push(format!(
+                    "item {id} was made {made} times and dropped {dropped} times"
+                ));
+            }
+        }
+        errors
+    })
+}
+
 /// Runs the plan on a thread of its own, since one on which greenlets are stuck
 /// for good cannot go on. Returns what differs.
 pub(crate) fn play(plan: &Plan) -> Vec<String> {
     let (sender, receiver) = mpsc::channel();
     let plan = plan.clone();
     let thread = std::thread::spawn(move || {
-        let simulation = match plan.seed {
-            Some(seed) => Simulation::new().seed(seed),
-            None => Simulation::new(),
-        };
-        let errors = simulation.run(|| {
-            let world = Rc::new(World::new(&plan));
-            let me = plan.scripts.len();
-            world.model().tasks[me].started = true;
-            let conducted = catch_unwind(AssertUnwindSafe(|| conduct(&world, &plan)));
-            if !matches!(conducted, Ok(true)) {
-                let mut errors = world.model().errors.clone();
-                errors.push(match conducted {
-                    Ok(_) => format!("somebody is stuck: {:#?}", world.model().tasks),
-                    Err(_) => "the root has panicked".to_owned(),
-                });
-                let _ = sender.send(errors);
-                loop {
-                    std::thread::park();
-                }
+        let errors = simulate(&plan, |errors| {
+            let _ = sender.send(errors);
+            loop {
+                std::thread::park();
             }
-            account(&world, &plan);
-            let vague = world.model().vague;
-            let mut errors = world.model().errors.clone();
-            let ledger = world.ledger.clone();
-            match Rc::try_unwrap(world) {
-                Ok(world) => drop(world),
-                Err(_) => errors.push("a closure was not dropped".to_owned()),
-            }
-            for (id, (made, dropped)) in ledger.borrow().iter().enumerate() {
-                if made != dropped {
-                    errors.push(format!(
-                        "item {id} was made {made} times and dropped {dropped} times"
-                    ));
-                }
-            }
-            if vague { Vec::new() } else { errors }
         });
         let _ = sender.send(errors);
     });
@@ -273,4 +291,30 @@ pub(crate) fn play(plan: &Plan) -> Vec<String> {
             vec![text.unwrap_or_else(|| "it panicked".to_owned())]
         }
     }
+}
+
+/// Runs the plan on this thread. Returns what differs; if somebody is stuck, prints that and ends
+/// the process. Faster than [`play`], for a fuzzer, which has a watchdog of its own.
+pub(crate) fn play_here(plan: &Plan) -> Vec<String> {
+    simulate(plan, |errors| {
+        eprintln!("{}", report(plan, &errors));
+    })
+}
+
+/// The first differences, the program, and how to keep it.
+pub(crate) fn report(plan: &Plan, errors: &[String]) -> String {
+    let first: Vec<_> = errors.iter().take(3).map(String::as_str).collect();
+    let bytes: String = plan.to_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    format!(
+        "{} differences:\n{}\n\n{plan}\n\nTo keep it, in tests/script/regressions/NAME.script:\n{bytes}\n",
+        errors.len(),
+        first.join("\n"),
+    )
+}
+
+/// As a fuzz target has it.
+pub(crate) fn check(data: &[u8]) {
+    let plan = Plan::from_bytes(data, 16);
+    let errors = play_here(&plan);
+    assert!(errors.is_empty(), "{}", report(&plan, &errors));
 }

@@ -1,7 +1,8 @@
 //! The operations that move items and permits.
 
-use crate::model::{Grant, Model};
-use crate::world::{AnyPermit, Defer, Held, Here, Lim, Put, Token, World, ms, queue};
+use super::model::{Grant, Model};
+use super::plan::Lim;
+use super::world::{AnyPermit, Defer, Held, Here, Put, Token, World, ms, queue};
 use greenlet::sync::{GetError, PutError};
 
 impl World {
@@ -122,11 +123,7 @@ impl World {
             (true, _) => self.instant(me, "acquire", true, real),
             (false, Lim::Nowait) => self.instant(me, "acquire", false, real),
             (false, limit) => {
-                let limit = if let Lim::For(d) = limit {
-                    Some(d)
-                } else {
-                    None
-                };
+                let limit = limit.time();
                 let enlist = |m: &mut Model| m.semaphores[s].waiters.push((me, n));
                 self.wait(me, "acquire", limit, enlist, real, |grant| grant.is_some());
             }

@@ -1,8 +1,10 @@
 //! The operations that have no item, no permit, and nothing inside.
 
-use crate::model::{FrameState, Model};
-use crate::world::{AnyPermit, Here, InWait, Op, World, ms, queue};
+use super::model::{FrameState, Grant, Model, Ms};
+use super::plan::Op;
+use super::world::{AnyPermit, Here, InWait, World, handle, ms, queue};
 use greenlet::sync::GetError;
+use greenlet::{Waitable, wait_any, wait_any_timeout};
 
 impl World {
     /// What has no item and no permit, and what lies inside nothing.
@@ -41,18 +43,16 @@ impl World {
                 );
             }
             Op::Kill(t) => {
-                let handles = self.handles.borrow();
-                let t = t % handles.len();
-                let handle = handles[t].clone();
-                drop(handles);
+                let Some((t, handle)) = handle(self, t) else {
+                    return;
+                };
                 self.model().kill(t);
                 self.instant(me, "kill", (), || handle.kill());
             }
             Op::WaitFor(t, d) => {
-                let handles = self.handles.borrow();
-                let t = t % handles.len();
-                let handle = handles[t].clone();
-                drop(handles);
+                let Some((t, handle)) = handle(self, t) else {
+                    return;
+                };
                 let real = || handle.wait_timeout(ms(d));
                 let ended = self.model().tasks[t].ended;
                 if ended {
@@ -64,6 +64,14 @@ impl World {
                     });
                 }
             }
+            Op::Detach(t) => {
+                let mut handles = self.handles.borrow_mut();
+                let t = t % handles.len();
+                let handle = handles[t].take();
+                drop(handles);
+                self.instant(me, "detach", (), || drop(handle));
+            }
+            Op::WaitAny(set, t, limit) => self.wait_any(me, set, t, limit),
             Op::Reset(d) => {
                 if let Some((id, handle)) = here.scope {
                     self.model().reset(me, id, Some(d));
@@ -252,9 +260,50 @@ impl World {
                     self.forgotten.set(self.forgotten.get() + first.n);
                 }
             }
-            Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Put(..) | Op::Acquire(..) => {
+            Op::Timeout(..)
+            | Op::Shield(_)
+            | Op::Swallow(_)
+            | Op::Panic
+            | Op::Put(..)
+            | Op::Acquire(..) => {
                 unreachable!("done by `run`")
             }
         }
+    }
+
+    /// Not for the greenlet's own end.
+    fn wait_any(&self, me: usize, set: u8, t: usize, limit: Option<Ms>) {
+        let other = handle(self, t).filter(|&(t, _)| t != me && set & 16 != 0);
+        let mut sources = Vec::new();
+        let mut all: Vec<&dyn Waitable> = Vec::new();
+        for i in (0..2).filter(|i| set & 1 << i != 0) {
+            sources.push(Grant::Event(i));
+            all.push(&self.events[i]);
+        }
+        for i in (0..2).filter(|i| set & 4 << i != 0) {
+            sources.push(Grant::Result(i));
+            all.push(&self.results[i]);
+        }
+        if let Some((t, other)) = &other {
+            sources.push(Grant::Ended(*t));
+            all.push(&**other);
+        }
+        if all.is_empty() {
+            return;
+        }
+        let real = || match limit {
+            Some(d) => wait_any_timeout(&all, ms(d)),
+            None => Some(wait_any(&all)),
+        };
+        let model = self.model();
+        let first = sources.iter().position(|&source| model.is_ready(source));
+        drop(model);
+        if first.is_some() {
+            return self.instant(me, "wait_any", first, real);
+        }
+        let enlist = |m: &mut Model| sources.iter().for_each(|&source| m.enlist(me, source));
+        self.wait(me, "wait_any", limit, enlist, real, |grant| {
+            sources.iter().position(|&source| Some(source) == grant)
+        });
     }
 }

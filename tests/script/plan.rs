@@ -1,0 +1,80 @@
+//! The script type: what each of some greenlets does, and with which primitives.
+
+use super::model::Ms;
+use super::primitives::Kind;
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lim {
+    Nowait,
+    For(Ms),
+    Ever,
+}
+
+impl Lim {
+    pub(crate) fn time(self) -> Option<Ms> {
+        match self {
+            Lim::For(d) => Some(d),
+            Lim::Nowait | Lim::Ever => None,
+        }
+    }
+}
+
+/// Indices: two events, two results, one queue, two semaphores (0: plain, 1: bounded); greenlets
+/// are taken modulo their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Zero is a yield.
+    Sleep(Ms),
+    Kill(usize),
+    WaitFor(usize, Ms),
+    /// Drops the handle of that greenlet, which nobody can then kill or wait for.
+    Detach(usize),
+    Timeout(Ms, Vec<Op>),
+    Shield(Vec<Op>),
+    /// `catch_unwind`: a kill is raised again at the next wait, an expiry is not.
+    Swallow(Vec<Op>),
+    Panic,
+    /// Of the innermost timeout scope of the same list.
+    Reset(Ms),
+    Cancel,
+    EventWait(usize, Option<Ms>),
+    EventSet(usize),
+    EventClear(usize),
+    EventPulse(usize),
+    ResultWait(usize, Option<Ms>),
+    ResultGet(usize),
+    ResultSet(usize, bool),
+    /// `wait_any` of the events and results in that set, one bit each, and of that greenlet, the
+    /// fifth bit. Never of a greenlet alone: two could wait for each other, with nobody to end it.
+    WaitAny(u8, usize, Option<Ms>),
+    Put(u8, Lim),
+    Get(Lim),
+    Peek,
+    TaskDone,
+    Join(Option<Ms>),
+    Shutdown,
+    ShutdownNow,
+    /// Semaphore, number, limit, owned.
+    Acquire(usize, usize, Lim, bool),
+    Release(usize),
+    /// Drops the oldest permit held; or forgets it.
+    Return,
+    Forget,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) seed: Option<u64>,
+    pub(crate) kind: Kind,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) permits: [usize; 2],
+    /// Delay of the start, and what it does.
+    pub(crate) scripts: Vec<(Ms, Vec<Op>)>,
+    /// In the end, first kill those that are left; or first open everything.
+    pub(crate) kill_first: bool,
+}
+
+/// What the operation [`Op::Panic`] raises: without a word from the panic hook.
+#[derive(Debug)]
+pub(crate) struct Deliberate;
