@@ -2,7 +2,8 @@
 //! timeout scopes and shields among their operations, run on the virtual clock beside naive models
 //! (`script/model.rs`, `script/primitives.rs`) that say what every operation must return, when, and
 //! without a seed also in which order all run. In the end items and permits are counted, whatever
-//! the models say.
+//! the models say. The same programs made from bytes are the fuzz target `script`; the same on
+//! several hubs and plain threads, by the real clock, are the property `hubs`.
 //!
 //! Every wait has a limit of its own, or is ended by the root, which sets, shuts down, releases and
 //! kills until nobody is left.
@@ -42,10 +43,12 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 use proptest::test_runner::FileFailurePersistence;
 use script::conduct::{play, report};
+use script::hubs::{self, Places};
 use script::model::Ms;
 use script::plan::{Lim, Op, Plan};
 use script::primitives::Kind;
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 type Ops = BoxedStrategy<Op>;
@@ -226,9 +229,13 @@ fn kinds() -> impl Strategy<Value = (Kind, Option<usize>)> {
 }
 
 fn plans(own: Ops) -> impl Strategy<Value = Plan> {
+    plans_of(own, 2..=16)
+}
+
+fn plans_of(own: Ops, greenlets: RangeInclusive<usize>) -> impl Strategy<Value = Plan> {
     let start = prop_oneof![3 => Just(0), 1 => time()];
     let script = (start, prop::collection::vec(nested(own), 1..8));
-    let scripts = prop::collection::vec(script, 2..=16);
+    let scripts = prop::collection::vec(script, greenlets);
     let seed = prop::option::of(any::<u64>());
     let permits = (0..=3usize, 1..=3usize);
     (seed, kinds(), permits, scripts, any::<bool>()).prop_map(
@@ -380,5 +387,40 @@ proptest! {
         expected.extend(of(&|k| wakes(k) && k == 2));
         expected.extend(of(&|k| !wakes(k)));
         prop_assert_eq!(trace, expected);
+    }
+}
+
+/// Where the hubs' property runs its programs.
+fn places() -> impl Strategy<Value = Places> {
+    (1..=3usize, 0..=3usize).prop_map(|(hubs, threads)| Places { hubs, threads })
+}
+
+fn check_hubs(plan: &Plan, places: Places) -> Result<(), TestCaseError> {
+    let errors = hubs::play(plan, places);
+    prop_assert!(errors.is_empty(), "{}", hubs::report(plan, places, &errors));
+    Ok(())
+}
+
+#[test]
+fn kept_on_hubs() {
+    for kept in script::kept::all() {
+        let plan = Plan::from_bytes(&kept.bytes, 64);
+        for (hubs, threads) in [(1, 0), (2, 1), (3, 2)] {
+            let places = Places { hubs, threads };
+            if let Err(error) = check_hubs(&plan, places) {
+                panic!("{}: {error}", kept.name);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(60) })]
+
+    /// 2 to 64 greenlets and threads, as the machine will have it. It is not shrunk for long: a
+    /// smaller program may pass by chance.
+    #[test]
+    fn hubs(plan in plans_of(everything_at_once(), 2..=64), places in places()) {
+        check_hubs(&plan, places)?;
     }
 }

@@ -10,6 +10,7 @@
 //! | `model`, `primitives` | the naive models |
 //! | `kept` | scripts that are kept in `regressions/` |
 //! | `world`, `simple`, `items`, `conduct` | runs a script in a `Simulation`, step by step beside the models |
+//! | `hubs` | runs it on several hubs and threads, and checks what must hold whatever the interleaving |
 //!
 //! proptest's strategies are in `tests/properties.rs`: nothing here needs proptest.
 #![allow(dead_code)] // Each user has use for a part.
@@ -17,6 +18,7 @@
 pub(crate) mod bytes;
 pub(crate) mod code;
 pub(crate) mod conduct;
+pub(crate) mod hubs;
 pub(crate) mod items;
 pub(crate) mod kept;
 pub(crate) mod model;
