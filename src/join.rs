@@ -21,27 +21,36 @@ pub trait Joinable: Sealed {}
 pub(crate) mod sealed {
     use crate::greenlet::Greenlet;
 
+    /// Methods of a supertrait can be called by whoever has a `T: Joinable`; these
+    /// only by who has a key, which is this crate.
+    #[allow(missing_debug_implementations, unreachable_pub)]
+    pub struct Key(pub(crate) ());
+
     #[allow(unreachable_pub)]
     pub trait Sealed {
         /// What the greenlet returns.
         type Output;
-        fn greenlet(&self) -> &Greenlet<Self::Output>;
-        fn into_greenlet(self) -> Greenlet<Self::Output>;
+        #[doc(hidden)]
+        fn greenlet(&self, key: Key) -> &Greenlet<Self::Output>;
+        #[doc(hidden)]
+        fn into_greenlet(self, key: Key) -> Greenlet<Self::Output>;
         /// Somebody is about to wait for it who takes its failure.
-        fn begin_join(&self) {}
+        #[doc(hidden)]
+        fn begin_join(&self, _: Key) {}
         /// The wait was cut short: nobody takes its failure any more.
-        fn abort_join(&self) {}
+        #[doc(hidden)]
+        fn abort_join(&self, _: Key) {}
     }
 }
-use sealed::Sealed;
+use sealed::{Key, Sealed};
 
 impl<T> Joinable for Greenlet<T> {}
 impl<T> Sealed for Greenlet<T> {
     type Output = T;
-    fn greenlet(&self) -> &Greenlet<T> {
+    fn greenlet(&self, _: Key) -> &Greenlet<T> {
         self
     }
-    fn into_greenlet(self) -> Greenlet<T> {
+    fn into_greenlet(self, _: Key) -> Greenlet<T> {
         self
     }
 }
@@ -51,17 +60,17 @@ struct Joining<'a, H: Joinable>(&'a [H]);
 
 impl<H: Joinable> Drop for Joining<'_, H> {
     fn drop(&mut self) {
-        self.0.iter().for_each(Sealed::abort_join);
+        self.0.iter().for_each(|handle| handle.abort_join(Key(())));
     }
 }
 
 /// Waits for all, in the order given.
 #[track_caller]
 pub(crate) fn wait_for<H: Joinable>(handles: &[H], operation: &'static str) {
-    handles.iter().for_each(Sealed::begin_join);
+    handles.iter().for_each(|handle| handle.begin_join(Key(())));
     let joining = Joining(handles);
     for handle in handles {
-        handle.greenlet().wait_at(operation);
+        handle.greenlet(Key(())).wait_at(operation);
     }
     std::mem::forget(joining);
 }
@@ -86,7 +95,9 @@ pub fn join_all<H: Joinable>(
     // All are spawned (by a lazy iterator) before the first is waited for.
     let handles: Vec<_> = handles.into_iter().collect();
     wait_for(&handles, "join_all");
-    let greenlets = handles.into_iter().map(Sealed::into_greenlet);
+    let greenlets = handles
+        .into_iter()
+        .map(|handle| handle.into_greenlet(Key(())));
     greenlets.map(Greenlet::taken).collect()
 }
 
@@ -101,6 +112,6 @@ pub fn join_all<H: Joinable>(
 /// ```
 pub fn kill_all<'a, H: Joinable + 'a>(handles: impl IntoIterator<Item = &'a H>) {
     for handle in handles {
-        handle.greenlet().kill();
+        handle.greenlet(Key(())).kill();
     }
 }

@@ -39,8 +39,9 @@ pub struct Local<T: 'static> {
     /// Given at the first use, since a `const fn` cannot count; 0 is none.
     key: AtomicUsize,
     init: Option<fn() -> T>,
-    /// The values never leave their threads.
-    value: PhantomData<fn() -> T>,
+    /// The values never leave their threads. Both ways, so that nobody takes it for
+    /// one of a related type, whose values would not be found.
+    value: PhantomData<fn(T) -> T>,
 }
 
 impl<T> UnwindSafe for Local<T> {}

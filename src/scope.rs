@@ -6,7 +6,7 @@
 
 use crate::error::JoinError;
 use crate::greenlet::{Builder, Greenlet};
-use crate::join::{self, Joinable};
+use crate::join::{self, Joinable, sealed::Key};
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{self, AbortOnUnwind, Unwind};
 use crate::rt::hub::{self, Hub};
@@ -267,21 +267,21 @@ impl<T> Joinable for ScopedGreenlet<'_, T> {}
 impl<T> join::sealed::Sealed for ScopedGreenlet<'_, T> {
     type Output = T;
 
-    fn greenlet(&self) -> &Greenlet<T> {
+    fn greenlet(&self, _: Key) -> &Greenlet<T> {
         &self.handle
     }
 
-    fn into_greenlet(self) -> Greenlet<T> {
+    fn into_greenlet(self, _: Key) -> Greenlet<T> {
         self.handle
     }
 
-    fn begin_join(&self) {
+    fn begin_join(&self, _: Key) {
         if self.handle.control().is_here() {
             self.handle.control().set_joined(true);
         }
     }
 
-    fn abort_join(&self) {
+    fn abort_join(&self, _: Key) {
         if !self.handle.control().is_here() {
             return;
         }

@@ -194,7 +194,7 @@ fn unsafe_stands_where_it_may() {
 }
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
-/// public layer. `rt/hub` counts ids and reads a setting with std's, and `rt/stack`
+/// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
 /// counts colours, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
@@ -214,7 +214,7 @@ fn one_file_names_the_synchronisation() {
             "{file}"
         );
         assert!(
-            ["rt/hub", "rt/hub/idle", "rt/stack"].contains(&&*file)
+            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task"].contains(&&*file)
                 || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
             "{file}"
         );

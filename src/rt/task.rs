@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// A greenlet's name. std's count even under loom: nothing is decided by it.
@@ -92,6 +93,24 @@ pub(crate) struct Task {
 
 super::sync::thread_cell! {
     static NEXT_FRAME: Cell<u64> = Cell::new(0);
+}
+
+/// So many frames each thread numbers by itself before it asks for more numbers.
+const FRAMES: u64 = 1 << 32;
+
+/// A frame's number: unique in the process, so that a payload that was kept is not
+/// taken for another's, whatever thread it is raised on.
+fn next_frame() -> u64 {
+    static NEXT_RANGE: AtomicU64 = AtomicU64::new(0);
+    NEXT_FRAME.with(|next| {
+        let mut id = next.get();
+        if id % FRAMES == 0 {
+            // Relaxed: only uniqueness matters. 0 is the thread's first.
+            id = NEXT_RANGE.fetch_add(FRAMES, Ordering::Relaxed) + 1;
+        }
+        next.set(id + 1);
+        id
+    })
 }
 
 /// After so many kills that were raised and swallowed, say so.
@@ -167,9 +186,7 @@ impl Task {
     }
 
     pub(crate) fn open(&self, shield: bool) -> u64 {
-        // Unique on the thread, so that a payload that was kept is not taken for
-        // another's.
-        let id = NEXT_FRAME.with(|next| next.replace(next.get() + 1));
+        let id = next_frame();
         self.frames.borrow_mut().push(Frame {
             id,
             shield,
