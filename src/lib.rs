@@ -89,20 +89,29 @@
 //! # Soundness
 //!
 //! Greenlets of one thread interleave, which other code of that thread may not expect.
-//! Pinning rules out what goes wrong when a stack changes threads; this is left, and no
-//! library can check it:
+//! Pinning rules out what goes wrong when a stack changes threads. What is left can
+//! break memory safety without a line of `unsafe` in your program, and no library can
+//! check it. Each needs a greenlet that waits where it should not:
 //!
-//! - *Do not wait inside the initialiser of a `thread_local!`.* Another greenlet may
-//!   initialise it meanwhile; std then drops a value that is borrowed.
-//! - *Do not wait inside dynamically scoped thread-locals* of other crates (scoped-tls,
-//!   runtime or tracing enter guards): they must end in the reverse order of their
-//!   begin, and greenlets do not.
-//! - *Do not suspend another library's coroutine* from a greenlet that runs inside it.
-//! - *Do not wait inside a C++ catch block*, or in a callback from C that must not
-//!   unwind; wrap the latter in [`shield`].
-//! - A reference from `LocalKey::with` that a greenlet holds across a wait dies with
-//!   the thread: end the greenlets of a thread (by [`run()`] or [`scope()`]) before it
-//!   ends.
+//! - *Inside the initialiser of a `thread_local!`* that has no `const` block. If another
+//!   greenlet of the thread initialises the same key meanwhile, and still borrows from
+//!   it when the first one goes on, std drops a value that is borrowed.
+//! - *Inside a dynamically scoped thread-local* of another crate: scoped-tls's `set`, the
+//!   enter guards of runtimes and of tracing. They must end in the reverse order of
+//!   their begin, also among greenlets; or use them only inside [`no_switch`].
+//! - *Inside another library's coroutine* that was resumed by this greenlet, if that
+//!   coroutine can be suspended by somebody else, who runs on another stack.
+//! - *Inside a C++ catch block*, or in a callback from C, which must not be unwound: a kill
+//!   or an expiry would; wrap the callback in a [`shield`].
+//! - *Inside `LocalKey::with`*, if the greenlet is still there when the thread's locals are
+//!   destroyed. It runs no more by itself, but a destructor of another thread-local that
+//!   waits lets it run once more, and a scoped thread that it lent the reference to runs
+//!   on: both see a value that is gone. End the greenlets of a thread before it ends, by
+//!   [`run()`] or [`scope()`]; or do not let destructors of thread-locals wait, and lend
+//!   nothing of them to threads. On the main thread `std::process::exit` is such an end
+//!   too, even in a greenlet: destructors run on the stack that called it.
+//!
+//! What is prevented is tried in `tests/soundness.rs` and `tests/refused.rs`.
 //!
 //! # Limits
 //!
