@@ -1,11 +1,15 @@
 //! What a simulation cannot show: the end of another thread, and the memory of the process.
 
 use crate::stage::ms;
-use greenlet::sync::{Event, Queue, Semaphore};
-use greenlet::testing::Simulation;
+use greenlet::sync::Event;
 use greenlet::{
-    Elapsed, Greenlet, HubThread, JoinError, Local, join_all, run, scope, shield, sleep, spawn,
-    timeout, yield_now,
+    Elapsed, Greenlet, HubThread, JoinError, run, scope, shield, sleep, spawn, timeout, yield_now,
+};
+#[cfg(target_os = "linux")]
+use greenlet::{
+    Local, join_all,
+    sync::{Queue, Semaphore},
+    testing::Simulation,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
