@@ -10,7 +10,8 @@
 //! - permits add up, and there are never more out than there can be;
 //! - all see the same result, which is that of the one `set` that was not refused;
 //! - what a wait says was so at some time; no limit and no sleep is over early;
-//! - a greenlet is killed, or has panicked, only if somebody asked for it;
+//! - a greenlet is killed, or has panicked, only if somebody asked for it; a kill ends whoever is
+//!   without a shield, and gets through none;
 //! - a greenlet-local value stays its greenlet's;
 //! - everybody ends, and nobody is left in a line.
 
@@ -404,7 +405,7 @@ impl<'w> Party<'w> {
         for op in ops {
             match op {
                 Op::Timeout(d, body) => self.timeout(*d, body),
-                Op::Shield(body) => shield(|| self.run(body, None)),
+                Op::Shield(body) => shield(|| self.shielded(body)),
                 Op::Swallow(body) => {
                     let ran = catch_unwind(AssertUnwindSafe(|| self.run(body, scope)));
                     self.world.note(self.me, &ran);
@@ -426,6 +427,14 @@ impl<'w> Party<'w> {
                 op => self.simple(op),
             }
             self.check(LOCAL.get() == Some(self.me), "somebody else's local");
+        }
+    }
+
+    /// Only its own panics come out of a shield.
+    fn shielded(&self, body: &[Op]) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.run(body, None))) {
+            self.check(payload.is::<Deliberate>(), "a shield has let something in");
+            resume_unwind(payload);
         }
     }
 
@@ -809,18 +818,43 @@ fn start(world: &Arc<World>, plan: &Plan, places: Places, ended: &mpsc::Sender<u
     hubs
 }
 
+fn has_shield(ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Shield(_) => true,
+        Op::Timeout(_, body) | Op::Swallow(body) => has_shield(body),
+        _ => false,
+    })
+}
+
 /// Lets all go, until they have ended: opens what they wait for, and kills them. False: they do not.
 fn conduct(world: &World, plan: &Plan, ended: &mpsc::Receiver<usize>) -> bool {
     let mut left: Vec<usize> = (0..plan.scripts.len()).collect();
+    // Until then, or until nobody is left of whom that is so.
+    let wait = |left: &mut Vec<usize>, until: Instant, test: &dyn Fn(usize) -> bool| {
+        while left.iter().any(|&l| test(l)) {
+            let patience = until.saturating_duration_since(Instant::now());
+            match ended.recv_timeout(patience) {
+                Ok(i) => left.retain(|&l| l != i),
+                Err(_) => return,
+            }
+        }
+    };
     let began = Instant::now();
     let mut round = 0;
     while began.elapsed() < HANGS / 2 {
         let patience = Duration::from_millis(if round == 0 { 10 } else { 2 });
-        let until = Instant::now() + patience;
-        while let Ok(i) = ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            left.retain(|&l| l != i);
-            if left.is_empty() {
-                return true;
+        wait(&mut left, Instant::now() + patience, &|_| true);
+        if left.is_empty() {
+            return true;
+        }
+        if plan.kill_first && round == 0 {
+            // Those whom a kill must end need nothing else. Who is detached meanwhile may have been
+            // killed or not.
+            (0..plan.scripts.len()).for_each(|t| world.kill(t));
+            let mortal = |i: usize| world.handle(i).is_some() && !has_shield(&plan.scripts[i].1);
+            wait(&mut left, began + HANGS / 4, &mortal);
+            if let Some(i) = left.iter().find(|&&i| mortal(i)) {
+                world.error(format!("#{i} was killed and does not end"));
             }
         }
         if plan.kill_first || round > 0 {
