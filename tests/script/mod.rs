@@ -7,10 +7,12 @@
 //! | `plan` | the script type |
 //! | `bytes`, `code` | scripts from bytes, and back |
 //! | `program` | scripts as programs that a person can read |
+//! | `quiet` | panics that are expected |
 //! | `model`, `primitives` | the naive models |
 //! | `kept` | scripts that are kept in `regressions/` |
 //! | `world`, `simple`, `items`, `conduct` | runs a script in a `Simulation`, step by step beside the models |
 //! | `hubs` | runs it on several hubs and threads, and checks what must hold whatever the interleaving |
+//! | `targets/` | the bodies of the fuzz targets that have scripts of their own |
 //!
 //! proptest's strategies are in `tests/properties.rs`: nothing here needs proptest.
 #![allow(dead_code)] // Each user has use for a part.
@@ -25,5 +27,6 @@ pub(crate) mod model;
 pub(crate) mod plan;
 pub(crate) mod primitives;
 pub(crate) mod program;
+pub(crate) mod quiet;
 pub(crate) mod simple;
 pub(crate) mod world;
