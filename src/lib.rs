@@ -135,6 +135,8 @@ mod greenlet;
 mod hub_handle;
 mod join;
 mod local;
+#[cfg(all(unix, feature = "net"))]
+pub mod net;
 mod rt;
 mod scope;
 mod start;

@@ -12,8 +12,8 @@
 //! emptied, the clock is read once, timers that were armed during the turn enter
 //! the heap, and those that have expired make their greenlets ready. So greenlets
 //! that yield for ever starve neither timers nor other threads, and a wait that
-//! ends within its turn costs no clock read. The hub sleeps only when nothing is
-//! ready.
+//! ends within its turn costs no clock read. Then sockets are looked at, once a turn.
+//! The hub sleeps only when nothing is ready.
 //!
 //! # Records
 //!
@@ -25,12 +25,14 @@
 //! No borrow of the hub's data is live across user code or a switch.
 //!
 //! This file has the data, the ready queue and the begin and end of a wait;
-//! `turns` the loop, `idle` what it does when nothing is ready, `greenlets` how
-//! greenlets come and go, `end` how the hub ends, `record` what it keeps of each.
+//! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
+//! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
+//! it keeps of each.
 
 mod end;
 mod greenlets;
 mod idle;
+mod outside;
 mod record;
 mod turns;
 
@@ -43,6 +45,7 @@ use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
+use outside::Outside;
 use record::Life;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -118,6 +121,7 @@ pub(crate) struct Hub {
     root: RecordRef,
     clock: Clock,
     inbox: Arc<Inbox>,
+    outside: Outside,
     timers: RefCell<Timers<Key>>,
     records: RefCell<Vec<RecordRef>>,
     free: RefCell<Vec<RecordRef>>,
@@ -212,6 +216,7 @@ impl Hub {
             root,
             clock: Clock::real(),
             inbox,
+            outside: Outside::default(),
             timers: RefCell::new(Timers::new()),
             records: RefCell::new(vec![root]),
             free: RefCell::new(Vec::new()),

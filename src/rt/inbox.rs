@@ -25,13 +25,18 @@
 //! Spawns and kills are rare and carry data; they lie in a locked vector, whose
 //! step from empty to filled pushes one reserved entry, [`MAIL`].
 //!
+//! *Sleeping elsewhere.* A hub that has a poller sleeps in it, and says so in a flag
+//! before it moves the word to SLEEP (Release); who replaces SLEEP (Acquire) sees the
+//! flag, and rings the poller instead of the parker.
+//!
 //! *Nothing dangles.* A pusher holds the [`Address`], and with it the inbox,
 //! from before it moves the wait word until after its look at SLEEP; the woken
 //! greenlet may have ended, and its thread with it, by then.
 
-use super::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use super::word::Word;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 const EMPTY: usize = 0;
@@ -166,12 +171,18 @@ struct Mailbox {
     closed: bool,
 }
 
+/// Wakes a hub that sleeps in its poller.
+pub(crate) type Bell = Box<dyn Fn() + Send + Sync>;
+
 /// See the module.
 pub(crate) struct Inbox {
     word: AtomicUsize,
     mail_link: AtomicUsize,
     mailbox: Mutex<Mailbox>,
     parker: Parker,
+    /// Whether the hub sleeps where the bell is heard, instead of in the parker.
+    has_bell: AtomicBool,
+    bell: OnceLock<Bell>,
 }
 
 impl Inbox {
@@ -181,7 +192,26 @@ impl Inbox {
             mail_link: AtomicUsize::new(EMPTY),
             mailbox: Mutex::new(Mailbox::default()),
             parker: Parker::new(),
+            has_bell: AtomicBool::new(false),
+            bell: OnceLock::new(),
         })
+    }
+
+    /// From now on the hub sleeps where this bell is heard.
+    #[cfg(all(unix, feature = "net"))]
+    pub(crate) fn set_bell(&self, bell: Bell) {
+        let _ = self.bell.set(bell);
+        // Relaxed: published by the word, in `sleep`.
+        self.has_bell.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes the hub, which sleeps or is about to.
+    fn rouse(&self) {
+        if self.has_bell.load(Ordering::Relaxed) {
+            self.bell.get().expect("set before the flag")();
+        } else {
+            self.parker.unpark();
+        }
     }
 
     fn push(&self, entry: usize, link: &AtomicUsize) {
@@ -193,13 +223,13 @@ impl Inbox {
             // Relaxed: published by the compare-exchange below.
             link.store(if head == SLEEP { EMPTY } else { head }, Ordering::Relaxed);
             // Release: the hub that drains the word sees the link and all that
-            // the pusher did before the wake. Nothing is read on success, but
-            // the chain of pushes is one release sequence for the drain.
+            // the pusher did before the wake; the chain of pushes is one release
+            // sequence for the drain. Acquire: where the hub sleeps.
             match self
                 .word
-                .compare_exchange(head, entry, Ordering::Release, Ordering::Relaxed)
+                .compare_exchange(head, entry, Ordering::AcqRel, Ordering::Relaxed)
             {
-                Ok(SLEEP) => return self.parker.unpark(),
+                Ok(SLEEP) => return self.rouse(),
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -275,17 +305,21 @@ impl Inbox {
 
     /// Sleeps until a push or the deadline; not at all if something has come.
     pub(crate) fn sleep(&self, deadline: Option<Instant>) {
-        // Relaxed: the word carries no data here; what a pusher published is
-        // acquired by the drain.
-        let (relaxed, slept) = (Ordering::Relaxed, SLEEP);
-        if self
+        self.sleep_in(|| self.parker.park(deadline));
+    }
+
+    /// Sleeps in `nap`, which a push ends; not at all if something has come.
+    pub(crate) fn sleep_in(&self, nap: impl FnOnce()) {
+        // Release: where the hub sleeps. What a pusher published is acquired by the
+        // drain.
+        let slept = self
             .word
-            .compare_exchange(EMPTY, slept, relaxed, relaxed)
-            .is_ok()
-        {
-            self.parker.park(deadline);
+            .compare_exchange(EMPTY, SLEEP, Ordering::Release, Ordering::Relaxed);
+        if slept.is_ok() {
+            nap();
             // If this fails, a push has replaced SLEEP already.
-            let _ = self.word.compare_exchange(slept, EMPTY, relaxed, relaxed);
+            let relaxed = Ordering::Relaxed;
+            let _ = self.word.compare_exchange(SLEEP, EMPTY, relaxed, relaxed);
         }
     }
 

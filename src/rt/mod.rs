@@ -6,6 +6,8 @@
 //! | `park` | who is waiting (greenlet, root, thread) and how each is suspended and woken |
 //! | `hub` | ready queue, turn, idle, root, records of greenlets |
 //! | `task` | what greenlet, root and thread have in common: kills, frames, locals |
+//! | `poller` | mio: changes of descriptors (feature `net`) |
+//! | `readiness` | whether a descriptor can be read and written, and who waits for that (feature `net`) |
 //! | `inbox` | wakes, spawns and kills from other threads; the sleep protocol |
 //! | `timers` | indexed 4-ary heap, pure data |
 //! | `coroutine` | corosensei wrapped: bind, resume, suspend, raise (`unsafe`) |
@@ -17,7 +19,8 @@
 //!
 //! # Arrows
 //!
-//! `wait -> park -> hub -> {task, inbox, timers, coroutine} -> {clock, stack}`;
+//! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller} -> {clock, stack}`;
+//! `poller` names the inbox's bell;
 //! `sync`, `word`, `clock` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
@@ -57,6 +60,10 @@ pub(crate) mod coroutine;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 pub(crate) mod park;
+#[cfg(all(unix, feature = "net"))]
+pub(crate) mod poller;
+#[cfg(all(unix, feature = "net"))]
+pub(crate) mod readiness;
 pub(crate) mod report;
 pub(crate) mod stack;
 pub(crate) mod sync;

@@ -411,6 +411,38 @@ pub(crate) fn hub() -> &'static Hub {
     Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
 }
 
+/// Where the calling thread's hub, made if need be, takes registrations.
+#[cfg(all(unix, feature = "net"))]
+pub(crate) fn driver() -> std::io::Result<Arc<super::poller::Driver>> {
+    if super::hub::thread_has_ended() {
+        return Err(std::io::Error::other(
+            "no wait for a socket while the thread's locals are destroyed",
+        ));
+    }
+    hub().driver()
+}
+
+/// While this lives its hub has one more that waits for a descriptor, so that nobody
+/// takes it for a deadlock.
+#[cfg(all(unix, feature = "net"))]
+pub(crate) struct PendingIo(&'static Hub);
+
+#[cfg(all(unix, feature = "net"))]
+impl PendingIo {
+    pub(crate) fn begin() -> Self {
+        let hub = hub();
+        hub.count_pending(true);
+        PendingIo(hub)
+    }
+}
+
+#[cfg(all(unix, feature = "net"))]
+impl Drop for PendingIo {
+    fn drop(&mut self) {
+        self.0.count_pending(false);
+    }
+}
+
 /// Ends the thread's hub; scopes that are open at the root live on.
 pub(crate) fn close_hub(hub: &'static Hub) {
     hub.hand_frames_back(&Thread::current().task);

@@ -154,19 +154,34 @@ impl<V> WaitList<V> {
         }
     }
 
-    /// Appends a node.
+    /// The ticket of the next arrival.
+    #[cfg(all(unix, feature = "net"))]
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
+    /// Appends a node; one that has a ticket already goes before all later ones.
     ///
     /// # Safety
     ///
     /// The node stays where it is until it is unlinked.
-    unsafe fn push(&mut self, node: *const Node<V>) {
+    unsafe fn push(&mut self, node: *const Node<V>, ticket: Option<u64>) {
+        let ticket = ticket.unwrap_or(self.next_ticket);
         // SAFETY: the caller's promise; the node is initialised and unlinked.
-        unsafe {
-            (*node).ticket.set(self.next_ticket);
-            self.list.push_back(UnsafeRef::from_raw(node));
-        }
-        self.next_ticket += 1;
+        let node = unsafe {
+            (*node).ticket.set(ticket);
+            UnsafeRef::from_raw(node)
+        };
         self.len += 1;
+        if ticket >= self.next_ticket {
+            self.next_ticket = ticket + 1;
+            return self.list.push_back(node);
+        }
+        let mut place = self.list.front_mut();
+        while place.get().is_some_and(|next| next.ticket.get() < ticket) {
+            place.move_next();
+        }
+        place.insert_before(node);
     }
 
     /// Unlinks a node of this list if it still is linked.
@@ -213,6 +228,10 @@ pub(crate) trait Waiters<V>: State {
     fn waiters(&mut self) -> &mut WaitList<V>;
     /// A waiter has left from anywhere in the list: restore the invariant.
     fn left(&mut self, _wakes: &mut Wakes) {}
+    /// The ticket that a waiter brings along, if it was in this list before.
+    fn ticket(_value: &V) -> Option<u64> {
+        None
+    }
 }
 
 /// How a wait that did not raise has ended.
@@ -371,6 +390,15 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         self.word.load(Ordering::Acquire) >> 1
     }
 
+    /// The number, unless somebody waits or holds the lock.
+    #[cfg(all(unix, feature = "net"))]
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<usize> {
+        // Acquire: as for `number`.
+        let word = self.word.load(Ordering::Acquire);
+        (word & WAITERS == 0).then_some(word >> 1)
+    }
+
     /// Moves the number without the lock, if `f` has a new one. `None`: somebody
     /// waits or holds the lock, so it takes the lock to know.
     #[inline]
@@ -485,10 +513,11 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;
             return Ok(Step::Ready(Err((end, value))));
         }
+        let ticket = S::ticket(&value);
         let node: *const Node<V> = place.write(Node::new(&party, 0, value));
         party.waiter().word.announce();
         // SAFETY: the caller keeps the node in place until it is unlinked.
-        unsafe { guard.parts().0.waiters().push(node) };
+        unsafe { guard.parts().0.waiters().push(node, ticket) };
         drop(guard);
         Ok(match party.suspend(site, limit) {
             Some(switch) => Step::Suspend(switch),
@@ -783,7 +812,7 @@ impl<S: Readiness, R: RawMutex> Source for Monitor<S, R> {
             return true;
         }
         // SAFETY: the caller's promise.
-        unsafe { state.waiters().push(node) };
+        unsafe { state.waiters().push(node, None) };
         false
     }
 

@@ -45,6 +45,7 @@ impl Hub {
         HUB.with(|h| h.set(None));
         let mail = self.stop_mail();
         self.inbox.close();
+        self.outside.close();
         if self.live.get() > 0 {
             self.abandon();
             return refuse(mail);

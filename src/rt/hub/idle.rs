@@ -3,8 +3,9 @@
 //! # The deadlock rule
 //!
 //! The root's wait is ended with a report only where it is certain that nobody can
-//! wake anything: no greenlet is ready, no timer is armed, and the process has no
-//! other thread (Linux tells; elsewhere nobody knows) or the hub simulates. With
+//! wake anything: no greenlet is ready, no timer is armed, nobody waits for a socket,
+//! and the process has no other thread (Linux tells; elsewhere nobody knows) or the hub
+//! simulates. With
 //! other threads alive, `deadlock_after` may print the same list and wait on.
 
 use super::Hub;
@@ -34,18 +35,22 @@ impl Hub {
     pub(super) fn idle(&'static self) {
         self.turn();
         if self.head.get().is_some() {
-            return;
+            return self.outside.look();
         }
         let next = self.timers.borrow().next_deadline();
         if self.clock.is_virtual() {
+            // What is there already comes before what comes later.
+            self.outside.look();
             match next {
+                _ if self.head.get().is_some() => {}
                 Some(deadline) => self.clock.jump(deadline),
+                None if self.outside.is_awaited() => self.outside.sleep(&self.inbox, None),
                 None => self.end_roots_wait(),
             }
             return;
         }
-        if next.is_some() || !self.timers.borrow().is_empty() {
-            return self.inbox.sleep(next);
+        if next.is_some() || !self.timers.borrow().is_empty() || self.outside.is_awaited() {
+            return self.outside.sleep(&self.inbox, next);
         }
         // Ask for the number of threads first: a thread that has ended since
         // cannot wake anybody, and its last wake is in the inbox.
@@ -54,10 +59,10 @@ impl Hub {
         }
         let patience = DEADLOCK_AFTER.load(Ordering::Relaxed);
         if patience == 0 || self.reported.get() {
-            return self.inbox.sleep(None);
+            return self.outside.sleep(&self.inbox, None);
         }
         let until = Instant::now().checked_add(Duration::from_nanos(patience));
-        self.inbox.sleep(until);
+        self.outside.sleep(&self.inbox, until);
         if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
             self.reported.set(true);
             report(format_args!(

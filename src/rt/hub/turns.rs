@@ -18,6 +18,7 @@ impl Hub {
         loop {
             if hub.budget.get() == 0 {
                 hub.turn();
+                hub.outside.look();
             }
             let Some(record) = hub.pop_ready() else {
                 hub.idle();

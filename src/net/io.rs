@@ -1,0 +1,469 @@
+//! What all sockets have in common: a descriptor that does not block, who waits for it,
+//! and for how long they do.
+
+use crate::rt::clock::Limit;
+use crate::rt::readiness::{Direction, Readiness, uninterrupted};
+use crate::rt::task::Site;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A socket of std or socket2 with what it takes to wait for it. Fields are dropped in this
+/// order: the pollers forget the descriptor before it is closed.
+pub(crate) struct Io<S> {
+    watch: Watch,
+    read_limit: Setting,
+    write_limit: Setting,
+    nonblocking: AtomicBool,
+    socket: S,
+}
+
+struct Watch(crate::rt::sync::Arc<Readiness>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+/// A time limit that may be set while others use it; nanoseconds, 0 for none. Relaxed
+/// throughout: it orders nothing.
+#[derive(Default)]
+struct Setting(AtomicU64);
+
+impl Setting {
+    fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    fn set(&self, limit: Option<Duration>) -> io::Result<()> {
+        if limit.is_some_and(|d| d.is_zero()) {
+            let why = "cannot set a timeout of zero";
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
+        let nanos = limit.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        self.0.store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn limit(&self) -> Limit {
+        self.get().map_or(Limit::Never, Limit::After)
+    }
+}
+
+impl<S: AsRawFd> Io<S> {
+    /// Of a socket that is non-blocking already.
+    pub(crate) fn new(socket: S) -> Arc<Self> {
+        Io::begin(socket, true)
+    }
+
+    /// Of one that is still connecting: nothing can be written yet.
+    pub(crate) fn connecting(socket: S) -> Arc<Self> {
+        Io::begin(socket, false)
+    }
+
+    fn begin(socket: S, writable: bool) -> Arc<Self> {
+        Arc::new(Io {
+            watch: Watch(Readiness::new(socket.as_raw_fd(), writable)),
+            read_limit: Setting::default(),
+            write_limit: Setting::default(),
+            nonblocking: AtomicBool::new(false),
+            socket,
+        })
+    }
+
+    pub(crate) fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The socket alone, which no poller knows any more, and whether it was said to be
+    /// non-blocking; an error if others have it too.
+    pub(crate) fn into_socket(self: Arc<Self>) -> Result<(S, bool), Arc<Self>> {
+        let Io {
+            watch,
+            socket,
+            nonblocking,
+            ..
+        } = Arc::try_unwrap(self)?;
+        drop(watch);
+        Ok((socket, nonblocking.into_inner()))
+    }
+
+    /// Reads by `call`, and waits for it if need be.
+    #[track_caller]
+    pub(crate) fn read<T>(
+        &self,
+        operation: &'static str,
+        mut call: impl FnMut(&S) -> io::Result<T>,
+        short: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        let limit = self.read_limit.limit();
+        let site = Site::here(operation);
+        self.attempt(Direction::Read, site, limit, || call(&self.socket), short)
+    }
+
+    /// Writes by `call`, and waits for it if need be.
+    #[track_caller]
+    pub(crate) fn write<T>(
+        &self,
+        operation: &'static str,
+        mut call: impl FnMut(&S) -> io::Result<T>,
+        short: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        let limit = self.write_limit.limit();
+        let site = Site::here(operation);
+        self.attempt(Direction::Write, site, limit, || call(&self.socket), short)
+    }
+
+    /// As `write`, with a limit of its own.
+    #[track_caller]
+    pub(crate) fn write_within<T>(
+        &self,
+        operation: &'static str,
+        limit: Limit,
+        mut call: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let site = Site::here(operation);
+        self.attempt(
+            Direction::Write,
+            site,
+            limit,
+            || call(&self.socket),
+            |_| false,
+        )
+    }
+
+    #[track_caller]
+    fn attempt<T>(
+        &self,
+        direction: Direction,
+        site: Site,
+        limit: Limit,
+        call: impl FnMut() -> io::Result<T>,
+        short: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        if self.nonblocking.load(Ordering::Relaxed) {
+            return uninterrupted(call);
+        }
+        self.watch.0.attempt(direction, site, limit, call, short)
+    }
+
+    pub(crate) fn set_read_limit(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.read_limit.set(limit)
+    }
+
+    pub(crate) fn set_write_limit(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.write_limit.set(limit)
+    }
+
+    pub(crate) fn read_limit(&self) -> Option<Duration> {
+        self.read_limit.get()
+    }
+
+    pub(crate) fn write_limit(&self) -> Option<Duration> {
+        self.write_limit.get()
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    /// All who wait return with an error, and whoever comes later.
+    pub(crate) fn close(&self) {
+        self.watch.0.close();
+    }
+
+    /// Something was done to the socket that ends waits; the poller need not say so first.
+    pub(crate) fn poke(&self) {
+        self.watch.0.poke();
+    }
+
+    pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reading, writing) = self.watch.0.waiting();
+        f.debug_struct(name)
+            .field("fd", &self.socket.as_raw_fd())
+            .field("reading", &reading)
+            .field("writing", &writing)
+            .finish()
+    }
+}
+
+/// Whether fewer bytes went through than there was room for.
+pub(crate) fn short(len: usize) -> impl Fn(&usize) -> bool {
+    move |&n| 0 < n && n < len
+}
+
+/// What every socket has: time limits, the non-blocking mode, `close`, and the conversions.
+macro_rules! socket {
+    ($name:ident, $std:ty) => {
+        impl std::panic::UnwindSafe for $name {}
+        impl std::panic::RefUnwindSafe for $name {}
+
+        impl $name {
+            fn wrap(socket: $std) -> std::io::Result<Self> {
+                socket.set_nonblocking(true)?;
+                Ok($name {
+                    io: $crate::net::io::Io::new(socket),
+                })
+            }
+
+            /// Another handle to the same socket. Options, time limits and the line of
+            /// waiters are shared.
+            ///
+            /// # Errors
+            ///
+            /// None; the type is that of std.
+            pub fn try_clone(&self) -> std::io::Result<Self> {
+                Ok($name {
+                    io: self.io.clone(),
+                })
+            }
+
+            /// In non-blocking mode nothing waits: what would returns
+            /// [`WouldBlock`](std::io::ErrorKind::WouldBlock).
+            ///
+            /// # Errors
+            ///
+            /// None; the type is that of std.
+            pub fn set_nonblocking(&self, nonblocking: bool) -> std::io::Result<()> {
+                self.io.set_nonblocking(nonblocking);
+                Ok(())
+            }
+
+            /// The pending error of the socket, which this takes.
+            ///
+            /// # Errors
+            ///
+            /// The system's.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.io.socket().take_error()
+            }
+        }
+
+        impl From<$std> for $name {
+            /// The socket becomes non-blocking for the system, and so do all duplicates
+            /// of it.
+            ///
+            /// # Panics
+            ///
+            /// If the system refuses that, which it does for nothing that is a socket.
+            fn from(socket: $std) -> Self {
+                $name::wrap(socket).expect("a socket can be made non-blocking")
+            }
+        }
+
+        impl From<$name> for $std {
+            /// The socket as std has it: blocking, unless
+            /// [`set_nonblocking`](Self::set_nonblocking) says otherwise. If there are other
+            /// handles it is a duplicate of theirs, and non-blocking as they are.
+            ///
+            /// # Panics
+            ///
+            /// If there are other handles and the process has no descriptor left.
+            fn from(socket: $name) -> Self {
+                match socket.io.into_socket() {
+                    Ok((socket, nonblocking)) => {
+                        let set = socket.set_nonblocking(nonblocking);
+                        set.expect("a socket can be made blocking");
+                        socket
+                    }
+                    Err(shared) => shared.socket().try_clone().expect("no descriptor is left"),
+                }
+            }
+        }
+
+        impl From<std::os::fd::OwnedFd> for $name {
+            /// As from std's type.
+            fn from(fd: std::os::fd::OwnedFd) -> Self {
+                <$std>::from(fd).into()
+            }
+        }
+
+        impl From<$name> for std::os::fd::OwnedFd {
+            /// As into std's type.
+            fn from(socket: $name) -> Self {
+                <$std>::from(socket).into()
+            }
+        }
+
+        impl std::os::fd::AsFd for $name {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.io.socket().as_fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $name {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                self.io.socket().as_raw_fd()
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.io.debug(stringify!($name), f)
+            }
+        }
+    };
+}
+
+/// Time limits of what is read and written.
+macro_rules! limits {
+    ($name:ident) => {
+        impl $name {
+            /// Limits each read to `limit`; `None`, as it is at first, for no limit. One that
+            /// takes longer returns [`TimedOut`](std::io::ErrorKind::TimedOut) and has taken
+            /// nothing. A whole scope is limited by [`timeout`](crate::timeout()).
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if the limit is zero.
+            pub fn set_read_timeout(
+                &self,
+                limit: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.io.set_read_limit(limit)
+            }
+
+            /// The same for each write.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if the limit is zero.
+            pub fn set_write_timeout(
+                &self,
+                limit: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.io.set_write_limit(limit)
+            }
+
+            /// What [`set_read_timeout`](Self::set_read_timeout) has set.
+            ///
+            /// # Errors
+            ///
+            /// None; the type is that of std.
+            pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.io.read_limit())
+            }
+
+            /// What [`set_write_timeout`](Self::set_write_timeout) has set.
+            ///
+            /// # Errors
+            ///
+            /// None; the type is that of std.
+            pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.io.write_limit())
+            }
+        }
+    };
+}
+
+/// `Read` and `Write`, `shutdown` and `close` of a stream.
+macro_rules! stream {
+    ($name:ident) => {
+        impl $name {
+            /// Ends reading, writing or both. Whoever waits to do that goes on: readers see
+            /// the end of the stream, writers
+            /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+            ///
+            /// # Errors
+            ///
+            /// The system's, as [`NotConnected`](std::io::ErrorKind::NotConnected).
+            pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
+                let result = self.io.socket().shutdown(how);
+                self.io.poke();
+                result
+            }
+
+            /// Closes the connection for all handles: whoever reads or writes now or later
+            /// gets [`NotConnected`](std::io::ErrorKind::NotConnected). The peer sees the end
+            /// of the stream. The descriptor goes with the last handle.
+            pub fn close(&self) {
+                // That it is not connected any more is what is wanted.
+                let _ = self.io.socket().shutdown(std::net::Shutdown::Both);
+                self.io.close();
+            }
+        }
+
+        impl std::io::Read for &$name {
+            #[track_caller]
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                let short = $crate::net::io::short(buf.len());
+                let call = |mut socket: &_| std::io::Read::read(&mut socket, buf);
+                self.io
+                    .read(concat!(stringify!($name), "::read"), call, short)
+            }
+
+            #[track_caller]
+            fn read_vectored(
+                &mut self,
+                bufs: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                let short = $crate::net::io::short(bufs.iter().map(|b| b.len()).sum());
+                let call = |mut socket: &_| std::io::Read::read_vectored(&mut socket, bufs);
+                self.io
+                    .read(concat!(stringify!($name), "::read_vectored"), call, short)
+            }
+        }
+
+        impl std::io::Write for &$name {
+            #[track_caller]
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                let short = $crate::net::io::short(buf.len());
+                let call = |mut socket: &_| std::io::Write::write(&mut socket, buf);
+                self.io
+                    .write(concat!(stringify!($name), "::write"), call, short)
+            }
+
+            #[track_caller]
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                let short = $crate::net::io::short(bufs.iter().map(|b| b.len()).sum());
+                let call = |mut socket: &_| std::io::Write::write_vectored(&mut socket, bufs);
+                self.io
+                    .write(concat!(stringify!($name), "::write_vectored"), call, short)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        impl std::io::Read for $name {
+            #[track_caller]
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                (&*self).read(buf)
+            }
+
+            #[track_caller]
+            fn read_vectored(
+                &mut self,
+                bufs: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                (&*self).read_vectored(bufs)
+            }
+        }
+
+        impl std::io::Write for $name {
+            #[track_caller]
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                (&*self).write(buf)
+            }
+
+            #[track_caller]
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                (&*self).write_vectored(bufs)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(crate) use {limits, socket, stream};

@@ -1,0 +1,98 @@
+//! What a hub hears of the world outside: wakes from other threads, and, with feature
+//! `net`, changes of descriptors. The only place in the hub that knows of that feature.
+
+use crate::rt::inbox::Inbox;
+use std::time::Instant;
+
+/// A hub's ear.
+#[cfg(all(unix, feature = "net"))]
+#[derive(Default)]
+pub(super) struct Outside {
+    /// From the first wait for a descriptor on.
+    poller: std::cell::RefCell<Option<crate::rt::poller::Poller>>,
+    /// How many of the hub wait for descriptors.
+    pending: std::cell::Cell<usize>,
+}
+
+/// Without feature `net` there is the inbox and nothing else.
+#[cfg(not(all(unix, feature = "net")))]
+#[derive(Default)]
+pub(super) struct Outside;
+
+#[cfg(all(unix, feature = "net"))]
+mod imp {
+    use super::*;
+    use crate::rt::hub::Hub;
+    use crate::rt::poller::{Driver, Poller};
+    use crate::rt::sync::Arc;
+    use std::io;
+
+    impl Outside {
+        /// Looks without sleeping.
+        #[inline]
+        pub(in crate::rt::hub) fn look(&self) {
+            if let Some(poller) = &mut *self.poller.borrow_mut() {
+                poller.poll_now();
+            }
+        }
+
+        /// Sleeps until a push, a change or the deadline.
+        pub(in crate::rt::hub) fn sleep(&self, inbox: &Inbox, until: Option<Instant>) {
+            match &mut *self.poller.borrow_mut() {
+                Some(poller) => inbox.sleep_in(|| poller.poll(until)),
+                None => inbox.sleep(until),
+            }
+        }
+
+        /// Whether somebody of the hub waits for a descriptor.
+        pub(in crate::rt::hub) fn is_awaited(&self) -> bool {
+            self.pending.get() > 0
+        }
+
+        pub(in crate::rt::hub) fn close(&self) {
+            if let Some(poller) = self.poller.take() {
+                poller.close();
+            }
+        }
+    }
+
+    impl Hub {
+        /// The part of the poller for those who register with it, which is made at
+        /// first need.
+        pub(crate) fn driver(&self) -> io::Result<Arc<Driver>> {
+            let mut poller = self.outside.poller.borrow_mut();
+            if poller.is_none() {
+                let (new, bell) = Poller::new()?;
+                self.inbox.set_bell(bell);
+                *poller = Some(new);
+            }
+            Ok(poller.as_ref().expect("just made").driver().clone())
+        }
+
+        /// One more (`true`) or less of the hub waits for a descriptor.
+        pub(crate) fn count_pending(&self, more: bool) {
+            let pending = &self.outside.pending;
+            pending.set(if more {
+                pending.get() + 1
+            } else {
+                pending.get() - 1
+            });
+        }
+    }
+}
+
+#[cfg(not(all(unix, feature = "net")))]
+impl Outside {
+    #[inline]
+    pub(super) fn look(&self) {}
+
+    pub(super) fn sleep(&self, inbox: &Inbox, until: Option<Instant>) {
+        inbox.sleep(until);
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        false
+    }
+
+    pub(super) fn close(&self) {}
+}

@@ -1,0 +1,181 @@
+//! mio behind the hub's idle step: the only file that names it.
+//!
+//! A hub has a poller from the first wait for a descriptor on. Whoever waits for a
+//! descriptor is registered here as a [`Sink`] with the poller of its own hub, edge
+//! triggered and for both directions, once: no system call is spent on a wait. A
+//! descriptor that is waited for on several hubs is registered with each of their
+//! pollers, so that no hub depends on another one's loop.
+//!
+//! # Tokens
+//!
+//! A token is an index into the table of sinks. It is used again after a
+//! [`remove`](Driver::remove); an event that was under way to the sink before reaches
+//! the next one, which takes it for what each event is: a hint to try again.
+
+use super::inbox::Bell;
+use super::sync::{Arc, Mutex, lock};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use std::io;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+
+/// The token of the bell.
+const BELL: Token = Token(usize::MAX);
+
+/// What has changed about a descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer will send no more, or there is an error.
+    pub(crate) read_closed: bool,
+    /// Nothing more can be sent, or there is an error.
+    pub(crate) write_closed: bool,
+}
+
+impl From<&Event> for Change {
+    fn from(event: &Event) -> Self {
+        let error = event.is_error();
+        Change {
+            readable: event.is_readable() || event.is_priority() || error,
+            writable: event.is_writable() || error,
+            read_closed: event.is_read_closed() || error,
+            write_closed: event.is_write_closed() || error,
+        }
+    }
+}
+
+/// Who is told of changes. Called under the table's lock: must not come back.
+pub(crate) trait Sink: Send + Sync {
+    fn changed(&self, change: Change);
+}
+
+/// The poller of one hub.
+pub(crate) struct Poller {
+    poll: Poll,
+    events: Events,
+    driver: Arc<Driver>,
+}
+
+/// The part of a poller that other threads may use.
+pub(crate) struct Driver(Mutex<Option<Table>>);
+
+struct Table {
+    registry: Registry,
+    sinks: Vec<Option<Arc<dyn Sink>>>,
+    free: Vec<usize>,
+}
+
+impl Poller {
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    pub(crate) fn new() -> io::Result<(Self, Bell)> {
+        let poll = Poll::new()?;
+        let bell = Waker::new(poll.registry(), BELL)?;
+        let table = Table {
+            registry: poll.registry().try_clone()?,
+            sinks: Vec::new(),
+            free: Vec::new(),
+        };
+        let poller = Poller {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            driver: Arc::new(Driver(Mutex::new(Some(table)))),
+        };
+        // It fails only if the poller is gone, and then nobody sleeps in it.
+        Ok((poller, Box::new(move || drop(bell.wake()))))
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.driver
+    }
+
+    /// Waits for changes until `until`, `None` for ever, and tells the sinks. Rounds up
+    /// to milliseconds; may return early.
+    pub(crate) fn poll(&mut self, until: Option<Instant>) {
+        let left = until.map(|t| t.saturating_duration_since(Instant::now()));
+        self.poll_for(left);
+    }
+
+    /// Tells the sinks of changes that there are now.
+    pub(crate) fn poll_now(&mut self) {
+        self.poll_for(Some(Duration::ZERO));
+    }
+
+    fn poll_for(&mut self, limit: Option<Duration>) {
+        match self.poll.poll(&mut self.events, limit) {
+            Ok(()) => {}
+            // A signal; whoever waits is looked at again.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return,
+            Err(e) => panic!("the poller of a hub failed: {e}"),
+        }
+        if self.events.is_empty() {
+            return;
+        }
+        let table = lock(&self.driver.0);
+        let Some(table) = &*table else { return };
+        for event in &self.events {
+            if let Some(Some(sink)) = table.sinks.get(event.token().0) {
+                sink.changed(Change::from(event));
+            }
+        }
+    }
+
+    /// The hub ends: nobody is registered any more.
+    pub(crate) fn close(self) {
+        let table = lock(&self.driver.0).take();
+        // Without the lock: a sink may be the last to hold something.
+        drop(table);
+    }
+}
+
+impl Driver {
+    /// Registers a descriptor for changes in both directions; what is ready now counts
+    /// as a change.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses, or the hub has ended.
+    pub(crate) fn add(&self, fd: RawFd, sink: Arc<dyn Sink>) -> io::Result<usize> {
+        let mut table = lock(&self.0);
+        let table = table
+            .as_mut()
+            .ok_or_else(|| io::Error::other("the hub has ended"))?;
+        let index = table.free.last().copied().unwrap_or(table.sinks.len());
+        table.registry.register(
+            &mut SourceFd(&fd),
+            Token(index),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        if table.free.pop().is_some() {
+            table.sinks[index] = Some(sink);
+        } else {
+            table.sinks.push(Some(sink));
+        }
+        Ok(index)
+    }
+
+    /// Takes a descriptor out again, before it is closed.
+    pub(crate) fn remove(&self, fd: RawFd, index: usize) {
+        let sink = {
+            let mut table = lock(&self.0);
+            let Some(table) = table.as_mut() else { return };
+            // A descriptor that the system does not know any more needs no removal.
+            let _ = table.registry.deregister(&mut SourceFd(&fd));
+            table.free.push(index);
+            table.sinks[index].take()
+        };
+        drop(sink);
+    }
+
+    /// Whether the hub has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.0).is_none()
+    }
+}

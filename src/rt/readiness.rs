@@ -1,0 +1,322 @@
+//! Whether a descriptor can be read and written, as far as is known, and who waits
+//! until it can.
+//!
+//! Each direction has a number: the bits READY, HANGUP and CLOSED, and a count of the
+//! changes that the poller has told of, the *tick*. The system call is tried while
+//! READY is set. If it says that it would block, READY is cleared, but only if the tick
+//! is still the one from before the call: a change in between may be news that the call
+//! did not see.
+//!
+//! # Waiters
+//!
+//! There may be any number in each direction. A change wakes the first in line, who
+//! then has the *turn*: READY stays clear, so that newcomers line up instead of passing
+//! ahead, and whoever has the turn tries the call. If that leaves more to be had, the turn
+//! goes on to the next in line; if nobody is in line, READY is set. If it would block
+//! after all, the waiter goes back to its old place by its old ticket. Each
+//! change wakes another waiter whether or not a turn is out, so a waiter whose thread
+//! has ended holds up nobody. Invariant: READY is set only while nobody is in line.
+//!
+//! # Short reads
+//!
+//! A read that got less than it asked for has emptied the buffer, and a short write has
+//! filled it (epoll and kqueue report every change after that), so READY is cleared
+//! without a call that must fail. Not after HANGUP: the end of a stream may have come
+//! with the change before, and would not be told of again.
+
+use super::clock::Limit;
+use super::park::{self, Party, PendingIo, Wakes};
+use super::poller::{Change, Driver, Sink};
+use super::sync::{Arc, Mutex, Raw, lock};
+use super::task::Site;
+use super::wait::{End, Monitor, State, WaitList, Waiters};
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// A call may get something.
+const READY: usize = 1;
+/// The other end has hung up, or there is an error: short calls prove nothing.
+const HANGUP: usize = 2;
+/// This end has been closed: nobody waits any more.
+const CLOSED: usize = 4;
+/// One change.
+const TICK: usize = 8;
+
+/// One direction.
+struct Side {
+    number: usize,
+    waiters: WaitList<Option<u64>>,
+}
+
+impl State for Side {
+    const FAST: bool = true;
+
+    fn load(&mut self, number: usize) {
+        self.number = number;
+    }
+
+    fn store(&self) -> (usize, bool) {
+        (self.number, !self.waiters.is_empty())
+    }
+
+    fn check(&self) {
+        assert!(
+            self.waiters.is_empty() || self.number & READY == 0,
+            "ready, and yet in line"
+        );
+    }
+}
+
+impl Waiters<Option<u64>> for Side {
+    fn waiters(&mut self) -> &mut WaitList<Option<u64>> {
+        &mut self.waiters
+    }
+
+    fn ticket(value: &Option<u64>) -> Option<u64> {
+        *value
+    }
+}
+
+impl Side {
+    /// Something may be had: it is the turn of the first in line.
+    fn pass(&mut self, wakes: &mut Wakes) {
+        if self.waiters.claim(wakes).is_none() {
+            self.number |= READY;
+        }
+    }
+}
+
+/// The number after another change.
+fn tick(number: usize) -> usize {
+    // The highest bit is the fast word's.
+    number.wrapping_add(TICK) & (usize::MAX >> 1)
+}
+
+/// One direction, and who waits for it.
+struct Half(Monitor<Side, Raw>);
+
+impl Half {
+    fn new(ready: bool) -> Self {
+        let (number, waiters) = (usize::from(ready) * READY, WaitList::new());
+        Half(Monitor::new(number, Side { number, waiters }))
+    }
+
+    /// The poller tells of a change, or somebody knows of one.
+    fn changed(&self, bits: usize) {
+        if self
+            .0
+            .fast(|number| Some(tick(number) | READY | bits))
+            .is_some()
+        {
+            return;
+        }
+        let mut guard = self.0.lock();
+        let (side, wakes) = guard.parts();
+        side.number = tick(side.number) | bits;
+        side.pass(wakes);
+    }
+
+    /// A call got something, and there may be more.
+    fn more(&self) {
+        if self.0.fast(|number| Some(number | READY)).is_none() {
+            let mut guard = self.0.lock();
+            let (side, wakes) = guard.parts();
+            side.pass(wakes);
+        }
+    }
+
+    /// A call that began at `seen` has left nothing, unless there was news.
+    fn drained(&self, seen: usize, keep: usize) {
+        let clear = |number: usize| {
+            let same = number / TICK == seen / TICK && number & keep == 0;
+            same.then_some(number & !(READY | HANGUP))
+        };
+        if self.0.fast(clear).is_none() {
+            let mut guard = self.0.lock();
+            let side = guard.parts().0;
+            side.number = clear(side.number).unwrap_or(side.number);
+        }
+    }
+
+    /// Waits for a turn. `place` is the waiter's place in line, once it has one.
+    #[track_caller]
+    fn wait(&self, site: Site, limit: Limit, place: &mut Option<u64>) -> io::Result<()> {
+        let old = *place;
+        let decide = |side: &mut Side, _: &mut Wakes, value: &mut Option<u64>| {
+            if side.number & (READY | CLOSED) != 0 {
+                return Some(Ok(()));
+            }
+            *value = old.or_else(|| Some(side.waiters.next_ticket()));
+            *place = *value;
+            None
+        };
+        self.0.wait(site, limit, old, decide, |end, _| match end {
+            End::Notified => Ok(()),
+            End::Expired => Err(ErrorKind::TimedOut.into()),
+            End::Refused(site) => Err(io::Error::other(format!(
+                "{} would wait while the thread is panicking",
+                site.operation
+            ))),
+        })
+    }
+
+    fn close(&self) {
+        self.0.broadcast::<Option<u64>>(|side| {
+            side.number |= CLOSED;
+            true
+        });
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.lock().parts().0.waiters.len()
+    }
+}
+
+/// See the module.
+pub(crate) struct Readiness {
+    /// Open for as long as somebody may wait; see [`Readiness::forget`].
+    fd: RawFd,
+    read: Half,
+    write: Half,
+    /// The pollers that know the descriptor, and by which token.
+    known: Mutex<Vec<(Arc<Driver>, usize)>>,
+}
+
+impl Sink for Readiness {
+    fn changed(&self, change: Change) {
+        let hangup = |closed: bool| if closed { HANGUP } else { 0 };
+        if change.readable || change.read_closed {
+            self.read.changed(hangup(change.read_closed));
+        }
+        if change.writable || change.write_closed {
+            self.write.changed(hangup(change.write_closed));
+        }
+    }
+}
+
+impl Readiness {
+    /// Of a new descriptor, which may be read and perhaps written as far as is known.
+    pub(crate) fn new(fd: RawFd, writable: bool) -> Arc<Self> {
+        Arc::new(Readiness {
+            fd,
+            read: Half::new(true),
+            write: Half::new(writable),
+            known: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn half(&self, direction: Direction) -> &Half {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    /// How many wait to read and to write.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.read.waiting(), self.write.waiting())
+    }
+
+    /// Ends all waits, now and from now on.
+    pub(crate) fn close(&self) {
+        self.read.close();
+        self.write.close();
+    }
+
+    /// Something was done to the descriptor that may end waits in either direction.
+    pub(crate) fn poke(&self) {
+        self.read.changed(HANGUP);
+        self.write.changed(HANGUP);
+    }
+
+    /// Tries `call` until it does not say that it would block, and waits in between, in
+    /// line, for at most `limit` in all. `short` says of a result that nothing is left.
+    #[track_caller]
+    pub(crate) fn attempt<T>(
+        self: &Arc<Self>,
+        direction: Direction,
+        site: Site,
+        limit: Limit,
+        mut call: impl FnMut() -> io::Result<T>,
+        short: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        let half = self.half(direction);
+        let mut place = None;
+        let mut until = None;
+        // Nobody is in line.
+        let mut seen = half.0.peek().filter(|number| number & READY != 0);
+        loop {
+            let number = match seen.take() {
+                Some(number) => number,
+                None => {
+                    let until = *until.get_or_insert_with(|| limit.fixed(Party::current().now()));
+                    self.watch()?;
+                    let _pending = PendingIo::begin();
+                    half.wait(site, until, &mut place)?;
+                    half.0.number()
+                }
+            };
+            if number & CLOSED != 0 {
+                return Err(closed());
+            }
+            match uninterrupted(&mut call) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => half.drained(number, 0),
+                Ok(value) if short(&value) && number & HANGUP == 0 => {
+                    half.drained(number, HANGUP);
+                    return Ok(value);
+                }
+                result => {
+                    if place.is_some() {
+                        half.more();
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the poller of the calling thread's hub knows the descriptor.
+    fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let driver = park::driver()?;
+        let mut known = lock(&self.known);
+        if !known.iter().any(|(d, _)| Arc::ptr_eq(d, &driver)) {
+            known.retain(|(d, _)| !d.is_closed());
+            let index = driver.add(self.fd, self.clone())?;
+            known.push((driver, index));
+        }
+        Ok(())
+    }
+
+    /// Takes the descriptor out of all pollers, before it is closed or given away.
+    pub(crate) fn forget(&self) {
+        let known = std::mem::take(&mut *lock(&self.known));
+        for (driver, index) in known {
+            driver.remove(self.fd, index);
+        }
+    }
+}
+
+/// What operations on a socket that this end has closed return.
+fn closed() -> io::Error {
+    io::Error::new(
+        ErrorKind::NotConnected,
+        "the socket was closed on this side",
+    )
+}
+
+/// The call again if a signal has cut it short.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! TCP: what waits, who is served, what ends a wait.
+#![cfg(all(unix, feature = "net"))]
+
+use greenlet::net::{TcpListener, TcpStream};
+use greenlet::sync::{Event, Queue};
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(20);
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+#[test]
+fn greenlets_talk() {
+    let (mut a, mut b) = pair();
+    greenlet::scope(|s| {
+        s.spawn(|| {
+            let mut text = [0; 5];
+            for _ in 0..100 {
+                b.read_exact(&mut text).unwrap();
+                b.write_all(&text).unwrap();
+            }
+        });
+        let mut text = [0; 5];
+        for i in 0..100u8 {
+            a.write_all(&[i; 5]).unwrap();
+            a.read_exact(&mut text).unwrap();
+            assert_eq!(text, [i; 5]);
+        }
+    });
+}
+
+#[test]
+fn acceptors_are_served_in_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = RefCell::new(Vec::new());
+    greenlet::scope(|s| {
+        for i in 0..5 {
+            let (listener, served) = (&listener, &served);
+            s.spawn(move || {
+                for _ in 0..2 {
+                    listener.accept().unwrap();
+                    served.borrow_mut().push(i);
+                }
+            });
+        }
+        greenlet::yield_now();
+        let clients: Vec<_> = (0..10)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        drop(clients);
+    });
+    assert_eq!(served.into_inner(), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_read_times_out_and_takes_nothing() {
+    let (mut a, mut b) = pair();
+    b.set_read_timeout(Some(SOON)).unwrap();
+    let mut buf = [0; 8];
+    assert_eq!(b.read(&mut buf).unwrap_err().kind(), ErrorKind::TimedOut);
+    b.set_read_timeout(None).unwrap();
+    assert!(greenlet::timeout(SOON, || (&b).read(&mut [0])).is_err());
+    let reader = b.try_clone().unwrap();
+    let g = greenlet::spawn(move || (&reader).read(&mut [0; 8]).unwrap());
+    greenlet::yield_now();
+    g.kill();
+    assert!(g.join().unwrap_err().is_killed());
+    a.write_all(b"all").unwrap();
+    assert_eq!(b.read(&mut buf).unwrap(), 3);
+}
+
+#[test]
+fn shutdown_and_close_wake_all_who_wait() {
+    let (a, b) = pair();
+    greenlet::scope(|s| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| s.spawn(|| (&b).read(&mut [0; 8]).unwrap()))
+            .collect();
+        greenlet::yield_now();
+        b.shutdown(Shutdown::Read).unwrap();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), 0);
+        }
+        let readers: Vec<_> = (0..3)
+            .map(|_| s.spawn(|| (&a).read(&mut [0; 8]).unwrap_err().kind()))
+            .collect();
+        greenlet::yield_now();
+        a.close();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), ErrorKind::NotConnected);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let l = listener.clone();
+        let acceptor = s.spawn(move || l.accept().unwrap_err().kind());
+        greenlet::yield_now();
+        listener.close();
+        assert_eq!(acceptor.join().unwrap(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn a_socket_of_several_threads() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (got, stop) = (Queue::unbounded(), Event::new());
+    std::thread::scope(|t| {
+        for i in 0..3 {
+            let (listener, got) = (&listener, &got);
+            t.spawn(move || {
+                while let Ok((mut stream, _)) = listener.accept() {
+                    stream.write_all(b"x").unwrap();
+                    got.put(i).unwrap();
+                }
+            });
+        }
+        t.spawn(|| {
+            greenlet::scope(|s| {
+                for _ in 0..20 {
+                    s.spawn(|| {
+                        let mut text = String::new();
+                        TcpStream::connect(address)
+                            .unwrap()
+                            .read_to_string(&mut text)
+                            .unwrap();
+                        assert_eq!(text, "x");
+                    });
+                }
+            });
+            stop.set();
+        });
+        stop.wait();
+        listener.close();
+    });
+    assert_eq!(got.len(), 20);
+}
+
+#[test]
+fn refused_names_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = TcpStream::connect(address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
