@@ -60,6 +60,84 @@ fn acceptors_are_served_in_order() {
     assert_eq!(served.into_inner(), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
 }
 
+/// One connection is taken away by a call that does not wait, and who was woken for it goes
+/// back to the head of the line.
+#[test]
+fn woken_for_nothing_keeps_its_place() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thief = std::net::TcpListener::from(listener.try_clone().unwrap());
+    let served = RefCell::new(Vec::new());
+    greenlet::scope(|s| {
+        for i in 0..3 {
+            let (listener, served) = (&listener, &served);
+            s.spawn(move || {
+                listener.accept().unwrap();
+                served.borrow_mut().push(i);
+            });
+        }
+        greenlet::yield_now();
+        // The first in line is woken at the next look at the sockets, and runs after this
+        // greenlet, which has run before that look.
+        s.spawn(|| {
+            let first = std::net::TcpStream::connect(address).unwrap();
+            let woken = || format!("{listener:?}").contains("reading: 2");
+            while !woken() {
+                greenlet::yield_now();
+                if woken() {
+                    drop(thief.accept());
+                }
+            }
+            drop(first);
+            let _rest = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+        });
+    });
+    assert_eq!(served.into_inner(), [0, 1, 2]);
+}
+
+#[test]
+fn yielding_greenlets_do_not_starve_sockets() {
+    let (mut a, mut b) = pair();
+    let done = Event::new();
+    greenlet::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while !done.is_set() {
+                    greenlet::yield_now();
+                }
+            });
+        }
+        s.spawn(|| {
+            b.read_exact(&mut [0]).unwrap();
+            done.set();
+        });
+        greenlet::sleep(SOON);
+        a.write_all(b"x").unwrap();
+    });
+}
+
+#[test]
+fn sockets_do_not_starve_timers() {
+    let (mut a, mut b) = pair();
+    greenlet::scope(|s| {
+        let echo = s.spawn(|| {
+            let mut byte = [0];
+            while let Ok(1) = b.read(&mut byte) {
+                b.write_all(&byte).unwrap();
+            }
+        });
+        let ended = greenlet::timeout(SOON, || {
+            loop {
+                a.write_all(b"x").unwrap();
+                a.read_exact(&mut [0]).unwrap();
+            }
+        });
+        assert!(ended.is_err());
+        a.close();
+        echo.join().unwrap();
+    });
+}
+
 #[test]
 fn a_read_times_out_and_takes_nothing() {
     let (mut a, mut b) = pair();

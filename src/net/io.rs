@@ -2,8 +2,10 @@
 //! and for how long they do.
 
 use crate::rt::clock::Limit;
-use crate::rt::readiness::{Direction, Readiness, uninterrupted};
+use crate::rt::park::Party;
+use crate::rt::readiness::{Direction, Readiness, refused, uninterrupted};
 use crate::rt::task::Site;
+use crate::rt::wait::{self, End};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -21,7 +23,7 @@ pub(crate) struct Io<S> {
     socket: S,
 }
 
-struct Watch(crate::rt::sync::Arc<Readiness>);
+struct Watch(Arc<Readiness>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -139,6 +141,23 @@ impl<S: AsRawFd> Io<S> {
         )
     }
 
+    /// As `write`, where the system does not tell when there is room.
+    #[track_caller]
+    pub(crate) fn write_by_trying<T>(
+        &self,
+        operation: &'static str,
+        call: impl Fn(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let call = || {
+            self.watch.0.check_open()?;
+            call(&self.socket)
+        };
+        if self.nonblocking.load(Ordering::Relaxed) {
+            return uninterrupted(call);
+        }
+        try_again(operation, self.write_limit.limit(), call)
+    }
+
     #[track_caller]
     fn attempt<T>(
         &self,
@@ -191,6 +210,34 @@ impl<S: AsRawFd> Io<S> {
             .field("reading", &reading)
             .field("writing", &writing)
             .finish()
+    }
+}
+
+/// The call until it does not say that it would block, with longer and longer sleeps in
+/// between.
+#[track_caller]
+pub(crate) fn try_again<T>(
+    operation: &'static str,
+    limit: Limit,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut pause = Duration::from_millis(1);
+    let mut until = None;
+    loop {
+        match uninterrupted(&mut call) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let now = Party::current().now();
+        let until = *until.get_or_insert_with(|| limit.deadline(now));
+        let left = until.map_or(pause, |t| t.saturating_duration_since(now));
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match wait::sleep(operation, Limit::After(pause.min(left))) {
+            End::Refused(site) => return Err(refused(site)),
+            _ => pause = (pause * 2).min(Duration::from_millis(100)),
+        }
     }
 }
 

@@ -413,7 +413,7 @@ pub(crate) fn hub() -> &'static Hub {
 
 /// Where the calling thread's hub, made if need be, takes registrations.
 #[cfg(all(unix, feature = "net"))]
-pub(crate) fn driver() -> std::io::Result<Arc<super::poller::Driver>> {
+pub(crate) fn driver() -> std::io::Result<std::sync::Arc<super::poller::Driver>> {
     if super::hub::thread_has_ended() {
         return Err(std::io::Error::other(
             "no wait for a socket while the thread's locals are destroyed",

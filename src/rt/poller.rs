@@ -13,12 +13,14 @@
 //! the next one, which takes it for what each event is: a hint to try again.
 
 use super::inbox::Bell;
-use super::sync::{Arc, Mutex, lock};
+use super::sync::{Mutex, lock};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::os::fd::RawFd;
+// std's count, in models too: nothing is decided by it.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events taken from the system at once.

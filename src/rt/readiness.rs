@@ -27,11 +27,13 @@
 use super::clock::Limit;
 use super::park::{self, Party, PendingIo, Wakes};
 use super::poller::{Change, Driver, Sink};
-use super::sync::{Arc, Mutex, Raw, lock};
+use super::sync::{Mutex, Raw, lock};
 use super::task::Site;
 use super::wait::{End, Monitor, State, WaitList, Waiters};
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
+// std's count, in models too: nothing is decided by it.
+use std::sync::Arc;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +45,9 @@ pub(crate) enum Direction {
 /// A call may get something.
 const READY: usize = 1;
 /// The other end has hung up, or there is an error: short calls prove nothing.
-const HANGUP: usize = 2;
+pub(super) const HANGUP: usize = 2;
 /// This end has been closed: nobody waits any more.
-const CLOSED: usize = 4;
+pub(super) const CLOSED: usize = 4;
 /// One change.
 const TICK: usize = 8;
 
@@ -100,16 +102,16 @@ fn tick(number: usize) -> usize {
 }
 
 /// One direction, and who waits for it.
-struct Half(Monitor<Side, Raw>);
+pub(super) struct Half(Monitor<Side, Raw>);
 
 impl Half {
-    fn new(ready: bool) -> Self {
+    pub(super) fn new(ready: bool) -> Self {
         let (number, waiters) = (usize::from(ready) * READY, WaitList::new());
         Half(Monitor::new(number, Side { number, waiters }))
     }
 
     /// The poller tells of a change, or somebody knows of one.
-    fn changed(&self, bits: usize) {
+    pub(super) fn changed(&self, bits: usize) {
         if self
             .0
             .fast(|number| Some(tick(number) | READY | bits))
@@ -160,18 +162,65 @@ impl Half {
         self.0.wait(site, limit, old, decide, |end, _| match end {
             End::Notified => Ok(()),
             End::Expired => Err(ErrorKind::TimedOut.into()),
-            End::Refused(site) => Err(io::Error::other(format!(
-                "{} would wait while the thread is panicking",
-                site.operation
-            ))),
+            End::Refused(site) => Err(refused(site)),
         })
     }
 
-    fn close(&self) {
+    /// As [`Readiness::attempt`]. `listen` sees to it that changes are heard of while its
+    /// result lives.
+    #[track_caller]
+    pub(super) fn attempt<T, L>(
+        &self,
+        site: Site,
+        limit: Limit,
+        listen: impl Fn() -> io::Result<L>,
+        mut call: impl FnMut() -> io::Result<T>,
+        short: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        let mut place = None;
+        let mut until = None;
+        // Nobody is in line.
+        let mut ready = self.0.peek().filter(|number| number & READY != 0);
+        loop {
+            let seen = match ready.take() {
+                Some(number) => number,
+                None => {
+                    let _listening = listen()?;
+                    let until = *until.get_or_insert_with(|| limit.fixed(Party::current().now()));
+                    self.wait(site, until, &mut place)?;
+                    self.0.number()
+                }
+            };
+            if seen & CLOSED != 0 {
+                return Err(closed());
+            }
+            match uninterrupted(&mut call) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.drained(seen, 0),
+                Ok(value) if seen & HANGUP == 0 && short(&value) => {
+                    self.drained(seen, HANGUP);
+                    return Ok(value);
+                }
+                result => {
+                    if place.is_some() {
+                        self.more();
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
         self.0.broadcast::<Option<u64>>(|side| {
             side.number |= CLOSED;
             true
         });
+    }
+
+    /// For models.
+    #[cfg(all(test, greenlet_loom))]
+    pub(super) fn number(&self) -> usize {
+        self.0.number()
     }
 
     fn waiting(&self) -> usize {
@@ -212,13 +261,6 @@ impl Readiness {
         })
     }
 
-    fn half(&self, direction: Direction) -> &Half {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
-    }
-
     /// How many wait to read and to write.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.read.waiting(), self.write.waiting())
@@ -228,6 +270,14 @@ impl Readiness {
     pub(crate) fn close(&self) {
         self.read.close();
         self.write.close();
+    }
+
+    /// An error if this end has been closed.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        match self.write.0.number() & CLOSED {
+            0 => Ok(()),
+            _ => Err(closed()),
+        }
     }
 
     /// Something was done to the descriptor that may end waits in either direction.
@@ -244,42 +294,18 @@ impl Readiness {
         direction: Direction,
         site: Site,
         limit: Limit,
-        mut call: impl FnMut() -> io::Result<T>,
+        call: impl FnMut() -> io::Result<T>,
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
-        let half = self.half(direction);
-        let mut place = None;
-        let mut until = None;
-        // Nobody is in line.
-        let mut seen = half.0.peek().filter(|number| number & READY != 0);
-        loop {
-            let number = match seen.take() {
-                Some(number) => number,
-                None => {
-                    let until = *until.get_or_insert_with(|| limit.fixed(Party::current().now()));
-                    self.watch()?;
-                    let _pending = PendingIo::begin();
-                    half.wait(site, until, &mut place)?;
-                    half.0.number()
-                }
-            };
-            if number & CLOSED != 0 {
-                return Err(closed());
-            }
-            match uninterrupted(&mut call) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => half.drained(number, 0),
-                Ok(value) if short(&value) && number & HANGUP == 0 => {
-                    half.drained(number, HANGUP);
-                    return Ok(value);
-                }
-                result => {
-                    if place.is_some() {
-                        half.more();
-                    }
-                    return result;
-                }
-            }
-        }
+        let half = match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        };
+        let listen = || {
+            self.watch()?;
+            Ok(PendingIo::begin())
+        };
+        half.attempt(site, limit, listen, call, short)
     }
 
     /// Makes sure that the poller of the calling thread's hub knows the descriptor.
@@ -301,6 +327,12 @@ impl Readiness {
             driver.remove(self.fd, index);
         }
     }
+}
+
+/// What a wait returns while the thread is panicking.
+pub(crate) fn refused(site: Site) -> io::Error {
+    let why = "would wait while the thread is panicking";
+    io::Error::other(format!("{} {why}", site.operation))
 }
 
 /// What operations on a socket that this end has closed return.

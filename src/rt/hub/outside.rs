@@ -24,8 +24,8 @@ mod imp {
     use super::*;
     use crate::rt::hub::Hub;
     use crate::rt::poller::{Driver, Poller};
-    use crate::rt::sync::Arc;
     use std::io;
+    use std::sync::Arc;
 
     impl Outside {
         /// Looks without sleeping.

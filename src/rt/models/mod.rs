@@ -64,6 +64,8 @@ mod hub;
 mod inbox;
 mod primitives;
 mod queues;
+#[cfg(all(unix, feature = "net"))]
+mod readiness;
 mod wait;
 
 use super::inbox::{Address, Waiter};
