@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/timers", &[]),
     ("rt/coroutine", &["rt/stack"]),
     ("rt/inbox", &[]),
+    ("rt/poller", &["rt/inbox"]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
     (
         "rt/hub",
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
     ("rt/hub/idle", &["rt/hub"]),
+    ("rt/hub/outside", &["rt/hub", "rt/inbox", "rt/poller"]),
     (
         "rt/hub/turns",
         &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
@@ -43,11 +45,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/park",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+        &["rt/hub", "rt/task", "rt/inbox", "rt/poller", "rt/coroutine"],
     ),
     (
         "rt/wait",
         &["rt/park", "rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+    ),
+    (
+        "rt/readiness",
+        &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
     ("error", &["rt/coroutine"]),
     ("current", &["rt"]),
@@ -65,7 +71,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/semaphore", &["rt"]),
     ("sync/queue", &["rt", "sync/queue/core"]),
     ("sync/queue/core", &["rt", "sync/queue"]),
+    ("net/io", &["rt"]),
+    ("net/addr", &[]),
+    ("net/tcp", &["rt", "net/io", "net/addr"]),
+    ("net/udp", &["rt", "net/io", "net/addr"]),
+    ("net/unix", &["rt", "net/io"]),
     // They only say what there is.
+    ("net/mod", &["net"]),
     ("lib", &[""]),
     ("rt/mod", &[""]),
     ("sync/mod", &["sync"]),

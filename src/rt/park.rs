@@ -411,15 +411,17 @@ pub(crate) fn hub() -> &'static Hub {
     Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
 }
 
-/// Where the calling thread's hub, made if need be, takes registrations.
+/// Runs `f` with that to which the calling thread's hub, made if need be, listens.
 #[cfg(all(unix, feature = "net"))]
-pub(crate) fn driver() -> std::io::Result<std::sync::Arc<super::poller::Driver>> {
+pub(crate) fn with_driver<R>(
+    f: impl FnOnce(&std::sync::Arc<super::poller::Driver>) -> R,
+) -> std::io::Result<R> {
     if super::hub::thread_has_ended() {
         return Err(std::io::Error::other(
             "no wait for a socket while the thread's locals are destroyed",
         ));
     }
-    hub().driver()
+    hub().with_driver(f)
 }
 
 /// While this lives its hub has one more that waits for a descriptor, so that nobody

@@ -27,7 +27,7 @@
 use super::clock::Limit;
 use super::park::{self, Party, PendingIo, Wakes};
 use super::poller::{Change, Driver, Sink};
-use super::sync::{Mutex, Raw, lock};
+use super::sync::{AtomicUsize, Mutex, Ordering, Raw, lock};
 use super::task::Site;
 use super::wait::{End, Monitor, State, WaitList, Waiters};
 use std::io::{self, ErrorKind};
@@ -236,6 +236,9 @@ pub(crate) struct Readiness {
     write: Half,
     /// The pollers that know the descriptor, and by which token.
     known: Mutex<Vec<(Arc<Driver>, usize)>>,
+    /// The address of one of them, the last that was asked for. Relaxed: a thread compares
+    /// it with its own poller's only, which nobody else stores.
+    last: AtomicUsize,
 }
 
 impl Sink for Readiness {
@@ -258,6 +261,7 @@ impl Readiness {
             read: Half::new(true),
             write: Half::new(writable),
             known: Mutex::new(Vec::new()),
+            last: AtomicUsize::new(0),
         })
     }
 
@@ -310,19 +314,31 @@ impl Readiness {
 
     /// Makes sure that the poller of the calling thread's hub knows the descriptor.
     fn watch(self: &Arc<Self>) -> io::Result<()> {
-        let driver = park::driver()?;
-        let mut known = lock(&self.known);
-        if !known.iter().any(|(d, _)| Arc::ptr_eq(d, &driver)) {
+        park::with_driver(|driver| {
+            let address = Arc::as_ptr(driver).addr();
+            if self.last.load(Ordering::Relaxed) == address {
+                return Ok(());
+            }
+            let mut known = lock(&self.known);
+            // Before a poller is let go of, whose address another one may get.
+            self.last.store(0, Ordering::Relaxed);
             known.retain(|(d, _)| !d.is_closed());
-            let index = driver.add(self.fd, self.clone())?;
-            known.push((driver, index));
-        }
-        Ok(())
+            if !known.iter().any(|(d, _)| Arc::ptr_eq(d, driver)) {
+                let index = driver.add(self.fd, self.clone())?;
+                known.push((driver.clone(), index));
+            }
+            self.last.store(address, Ordering::Relaxed);
+            Ok(())
+        })?
     }
 
     /// Takes the descriptor out of all pollers, before it is closed or given away.
     pub(crate) fn forget(&self) {
-        let known = std::mem::take(&mut *lock(&self.known));
+        let known = {
+            let mut known = lock(&self.known);
+            self.last.store(0, Ordering::Relaxed);
+            std::mem::take(&mut *known)
+        };
         for (driver, index) in known {
             driver.remove(self.fd, index);
         }

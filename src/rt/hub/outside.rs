@@ -57,16 +57,19 @@ mod imp {
     }
 
     impl Hub {
-        /// The part of the poller for those who register with it, which is made at
-        /// first need.
-        pub(crate) fn driver(&self) -> io::Result<Arc<Driver>> {
+        /// Runs `f` with the part of the poller for those who register; the poller is made
+        /// at first need.
+        pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&Arc<Driver>) -> R) -> io::Result<R> {
             let mut poller = self.outside.poller.borrow_mut();
-            if poller.is_none() {
-                let (new, bell) = Poller::new()?;
-                self.inbox.set_bell(bell);
-                *poller = Some(new);
-            }
-            Ok(poller.as_ref().expect("just made").driver().clone())
+            let poller = match &mut *poller {
+                Some(poller) => poller,
+                none => {
+                    let (new, bell) = Poller::new()?;
+                    self.inbox.set_bell(bell);
+                    none.insert(new)
+                }
+            };
+            Ok(f(poller.driver()))
         }
 
         /// One more (`true`) or less of the hub waits for a descriptor.

@@ -1,0 +1,263 @@
+//! Peers that misbehave, and many ends at once: nothing hangs, nothing is lost, nothing leaks.
+#![cfg(all(unix, feature = "net"))]
+
+use greenlet::net::{TcpListener, TcpStream};
+use greenlet::sync::Event;
+use socket2::SockRef;
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(20);
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+/// The connection ends with a reset instead of an end.
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+#[test]
+fn a_reset_ends_reader_and_writer() {
+    let (a, b) = pair();
+    greenlet::scope(|s| {
+        let reader = s.spawn(|| (&b).read(&mut [0; 8]).unwrap_err().kind());
+        let writer = s.spawn(|| {
+            loop {
+                if let Err(e) = (&b).write_all(&[0; 1 << 16]) {
+                    return e.kind();
+                }
+            }
+        });
+        greenlet::sleep(SOON);
+        reset(a);
+        let ends = [reader.join().unwrap(), writer.join().unwrap()];
+        // The system tells the error to one of the two; the other sees a connection that is gone.
+        assert!(ends.contains(&ErrorKind::ConnectionReset), "{ends:?}");
+    });
+}
+
+#[test]
+fn half_closed_is_half_open() {
+    let (mut a, mut b) = pair();
+    a.write_all(b"question").unwrap();
+    a.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    b.read_to_string(&mut text).unwrap();
+    b.write_all(text.to_uppercase().as_bytes()).unwrap();
+    drop(b);
+    let mut answer = String::new();
+    a.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "QUESTION");
+}
+
+/// Some bytes and the end are there before the first read: the read that is short is not the
+/// last that finds something.
+#[test]
+fn the_end_is_seen_after_a_short_read() {
+    let (mut a, mut b) = pair();
+    for _ in 0..2 {
+        a.write_all(b"x").unwrap();
+        b.read_exact(&mut [0]).unwrap();
+    }
+    a.write_all(b"last").unwrap();
+    drop(a);
+    greenlet::sleep(SOON);
+    let mut buf = [0; 64];
+    assert_eq!(b.read(&mut buf).unwrap(), 4);
+    assert_eq!(b.read(&mut buf).unwrap(), 0);
+    assert_eq!(b.read(&mut buf).unwrap(), 0);
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let (mut a, mut b) = pair();
+    greenlet::scope(|s| {
+        s.spawn(move || {
+            for byte in 0..100 {
+                a.write_all(&[byte]).unwrap();
+                greenlet::yield_now();
+            }
+        });
+        let mut all = Vec::new();
+        b.read_to_end(&mut all).unwrap();
+        assert!(all.into_iter().eq(0..100));
+    });
+}
+
+#[test]
+fn a_peer_that_never_reads_holds_up_its_writer_only() {
+    let (a, b) = pair();
+    b.set_write_timeout(Some(SOON)).unwrap();
+    let ticks = Cell::new(0);
+    greenlet::scope(|s| {
+        let ticker = s.spawn(|| {
+            loop {
+                greenlet::sleep(Duration::from_millis(1));
+                ticks.set(ticks.get() + 1);
+            }
+        });
+        let error = (&b).write_all(&vec![7; 64 << 20]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        ticker.kill();
+    });
+    assert!(ticks.get() > 0);
+    drop(a);
+}
+
+#[test]
+fn a_connection_that_is_reset_before_it_is_accepted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    greenlet::scope(|s| {
+        reset(TcpStream::connect(address).unwrap());
+        let good = s.spawn(|| {
+            TcpStream::connect(address)
+                .unwrap()
+                .write_all(b"x")
+                .unwrap()
+        });
+        // Linux hands out the dead one too.
+        while let Ok((mut peer, _)) = listener.accept() {
+            match peer.read(&mut [0]) {
+                Ok(1) => break,
+                Ok(_) => panic!("it was reset"),
+                Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset),
+            }
+        }
+        good.join().unwrap();
+    });
+}
+
+#[test]
+fn what_need_not_wait_works_while_panicking_and_the_rest_says_no() {
+    struct Last<'a>(&'a TcpStream, &'a Cell<Option<ErrorKind>>);
+    impl Drop for Last<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            let mut stream = self.0;
+            stream.write_all(b"bye").unwrap();
+            self.1.set(Some(stream.read(&mut [0]).unwrap_err().kind()));
+        }
+    }
+    let (a, mut b) = pair();
+    let said = Cell::new(None);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let _last = Last(&a, &said);
+        std::panic::resume_unwind(Box::new("as planned"));
+    }));
+    assert!(result.is_err());
+    assert_eq!(said.get(), Some(ErrorKind::Other));
+    let mut text = [0; 3];
+    b.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"bye");
+}
+
+#[test]
+fn waits_are_refused_under_no_switch() {
+    let (mut a, b) = pair();
+    let read = || greenlet::no_switch(|| (&b).read(&mut [0]));
+    assert!(catch_unwind(AssertUnwindSafe(read)).is_err());
+    a.write_all(b"x").unwrap();
+    greenlet::sleep(SOON);
+    assert_eq!((&b).read(&mut [0]).unwrap(), 1);
+}
+
+/// Open descriptors of this process.
+#[cfg(target_os = "linux")]
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// 1,000 busy connections; each third greenlet is killed, each third is timed out.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_kills_and_timeouts_leak_nothing() {
+    // In a process of its own: other tests open descriptors too.
+    if std::env::var_os("ALONE").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_thousand_kills_and_timeouts_leak_nothing",
+                "--nocapture",
+            ])
+            .env("ALONE", "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    const CONNECTIONS: usize = 1_000;
+    let before = descriptors();
+    greenlet::run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Event::new();
+        let (echoed, killed, expired) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let busy = |stream: TcpStream| {
+            let mut stream = stream;
+            let mut buf = [0; 5];
+            while !stop.is_set() {
+                stream.write_all(b"hello").unwrap();
+                stream.read_exact(&mut buf).unwrap();
+                assert_eq!(&buf, b"hello");
+                echoed.set(echoed.get() + 1);
+            }
+        };
+        greenlet::scope(|s| {
+            let server = s.spawn(|| {
+                greenlet::scope(|s| {
+                    for peer in listener.incoming().take(CONNECTIONS) {
+                        let mut peer = peer.unwrap();
+                        s.spawn(move || {
+                            let mut buf = [0; 64];
+                            while let Ok(n @ 1..) = peer.read(&mut buf) {
+                                if peer.write_all(&buf[..n]).is_err() {
+                                    break;
+                                }
+                            }
+                        });
+                    }
+                });
+            });
+            let clients: Vec<_> = (0..CONNECTIONS)
+                .map(|i| {
+                    let stream = TcpStream::connect(address).unwrap();
+                    let (busy, expired) = (&busy, &expired);
+                    s.spawn(move || match i % 3 {
+                        1 => {
+                            let limit = Duration::from_millis(50 + (i as u64 % 50));
+                            if greenlet::timeout(limit, || busy(stream)).is_err() {
+                                expired.set(expired.get() + 1);
+                            }
+                        }
+                        _ => busy(stream),
+                    })
+                })
+                .collect();
+            greenlet::sleep(Duration::from_millis(100));
+            for (i, client) in clients.into_iter().enumerate() {
+                if i % 3 == 2 {
+                    client.kill();
+                    let _ = client.join();
+                    killed.set(killed.get() + 1);
+                }
+            }
+            greenlet::sleep(Duration::from_millis(100));
+            stop.set();
+            server.join().unwrap();
+        });
+        assert_eq!((killed.get(), expired.get()), (333, 333));
+        assert!(echoed.get() > CONNECTIONS);
+        assert!(format!("{listener:?}").contains("reading: 0"));
+    });
+    // The hub has ended, and its poller with it.
+    assert_eq!(descriptors(), before);
+}
