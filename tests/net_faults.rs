@@ -199,11 +199,12 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
     greenlet::run(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = Event::new();
+        let (go, stop) = (Event::new(), Event::new());
         let (echoed, killed, expired) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let busy = |stream: TcpStream| {
             let mut stream = stream;
             let mut buf = [0; 5];
+            go.wait();
             while !stop.is_set() {
                 stream.write_all(b"hello").unwrap();
                 stream.read_exact(&mut buf).unwrap();
@@ -234,6 +235,7 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
                     s.spawn(move || match i % 3 {
                         1 => {
                             let limit = Duration::from_millis(50 + (i as u64 % 50));
+                            go.wait();
                             if greenlet::timeout(limit, || busy(stream)).is_err() {
                                 expired.set(expired.get() + 1);
                             }
@@ -242,13 +244,12 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
                     })
                 })
                 .collect();
+            go.set();
             greenlet::sleep(Duration::from_millis(100));
-            for (i, client) in clients.into_iter().enumerate() {
-                if i % 3 == 2 {
-                    client.kill();
-                    let _ = client.join();
-                    killed.set(killed.get() + 1);
-                }
+            let to_kill: Vec<_> = clients.into_iter().skip(2).step_by(3).collect();
+            to_kill.iter().for_each(|client| client.kill());
+            for client in to_kill {
+                killed.set(killed.get() + usize::from(client.join().is_err_and(|e| e.is_killed())));
             }
             greenlet::sleep(Duration::from_millis(100));
             stop.set();
