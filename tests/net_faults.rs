@@ -231,7 +231,7 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
             let clients: Vec<_> = (0..CONNECTIONS)
                 .map(|i| {
                     let stream = TcpStream::connect(address).unwrap();
-                    let (busy, expired) = (&busy, &expired);
+                    let (busy, go, expired) = (&busy, &go, &expired);
                     s.spawn(move || match i % 3 {
                         1 => {
                             let limit = Duration::from_millis(50 + (i as u64 % 50));
