@@ -139,6 +139,8 @@ mod local;
 pub mod net;
 mod rt;
 mod scope;
+#[cfg(all(unix, feature = "signal"))]
+pub mod signal;
 mod start;
 pub mod sync;
 pub mod testing;

@@ -96,6 +96,22 @@ impl Watch for Child {
     }
 }
 
+/// A child whose outcome is somebody else's affair.
+struct Apart<W> {
+    child: Child,
+    told: W,
+}
+
+impl<W: Fn(Option<&JoinError>)> Watch for Apart<W> {
+    fn ending(&self, failed: Option<&JoinError>, _joined: bool) {
+        (self.told)(failed);
+    }
+
+    fn ended(&self, id: u64) {
+        self.child.ended(id);
+    }
+}
+
 impl Family {
     /// A child has failed, and nobody takes it: the scope ends.
     fn fail(&self, error: &JoinError) {
@@ -181,9 +197,39 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
+        self.spawn_watched(settings, f, Child(self.family.clone()))
+    }
+
+    /// As [`spawn_with`](Scope::spawn_with), but a failure does not end the scope: each
+    /// outcome goes to `told`, which must neither panic nor wait, once the body and the
+    /// greenlet's locals are dropped.
+    pub(crate) fn spawn_apart<F, W>(
+        &'scope self,
+        settings: Builder,
+        f: F,
+        told: W,
+    ) -> io::Result<ScopedGreenlet<'scope, ()>>
+    where
+        F: FnOnce() + 'scope,
+        W: Fn(Option<&JoinError>) + 'scope,
+    {
+        let child = Child(self.family.clone());
+        self.spawn_watched(settings, f, Apart { child, told })
+    }
+
+    fn spawn_watched<F, T, W>(
+        &'scope self,
+        settings: Builder,
+        f: F,
+        watch: W,
+    ) -> io::Result<ScopedGreenlet<'scope, T>>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+        W: Watch + 'scope,
+    {
         let settings = settings.checked()?;
         self.family.children.lock().parts().0.running += 1;
-        let watch = Child(self.family.clone());
         let handle = Greenlet::start(settings, None, f, watch, coroutine::erase);
         if let Some((index, id)) = handle.member() {
             self.family.members.borrow_mut().insert(id, index);
@@ -196,6 +242,11 @@ impl<'scope> Scope<'scope, '_> {
             frame: self.family.frame,
             scope: PhantomData,
         })
+    }
+
+    /// Asks all children that are alive to end.
+    pub(crate) fn kill_children(&self) {
+        self.family.kill_children();
     }
 }
 

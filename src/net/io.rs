@@ -123,6 +123,25 @@ impl<S: AsRawFd> Io<S> {
         self.attempt(Direction::Write, site, limit, || call(&self.socket), short)
     }
 
+    /// As `read`, with a limit of its own.
+    #[cfg(feature = "signal")]
+    #[track_caller]
+    pub(crate) fn read_within<T>(
+        &self,
+        operation: &'static str,
+        limit: Limit,
+        mut call: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let site = Site::here(operation);
+        self.attempt(
+            Direction::Read,
+            site,
+            limit,
+            || call(&self.socket),
+            |_| false,
+        )
+    }
+
     /// As `write`, with a limit of its own.
     #[track_caller]
     pub(crate) fn write_within<T>(

@@ -62,12 +62,14 @@
 //! while others wait, who return at once.
 
 mod addr;
-mod io;
+pub(crate) mod io;
+mod server;
 mod tcp;
 mod udp;
 mod unix;
 
 pub use addr::ToSocketAddrs;
+pub use server::{Listener, Server, Stopped};
 pub use std::net::Shutdown;
 pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;
