@@ -63,6 +63,255 @@ fn soak(args: &[&str]) -> Output {
     run(command)
 }
 
+/// `echo_server`, `echo_load` and `chat`.
+#[cfg(all(unix, feature = "net"))]
+mod servers {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::process::Child;
+
+    /// A server and the address that it says it has bound.
+    struct Server {
+        child: Child,
+        address: String,
+    }
+
+    impl Server {
+        fn start(name: &str) -> Server {
+            let mut command = Command::new(example(name));
+            command.arg("127.0.0.1:0").stdin(Stdio::null());
+            let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+            let mut address = String::new();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            out.read_line(&mut address).unwrap();
+            let address = address.trim().to_owned();
+            Server { child, address }
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn load(address: &str, connections: u32, seconds: u32) -> Command {
+        let mut load = Command::new(example("echo_load"));
+        load.args([address, "--connections", &connections.to_string()]);
+        load.args(["--seconds", &seconds.to_string()]);
+        load
+    }
+
+    /// The numbers of the last line: requests in a second, p50, p99, p99.9, errors, MiB.
+    #[track_caller]
+    fn result(output: &Output) -> [f64; 6] {
+        let said = text(&output.stdout);
+        let last = said.lines().last().unwrap_or_else(|| panic!("{output:?}"));
+        let words: Vec<_> = last.split(' ').collect();
+        let form = "req/s _ p50 _ ms, p99 _ ms, p99.9 _ ms, errors _ RSS _ MiB";
+        let mut found = Vec::new();
+        assert_eq!(words.len(), form.split(' ').count(), "{last}");
+        for (word, wanted) in words.into_iter().zip(form.split(' ')) {
+            match wanted {
+                "_" => found.push(word.trim_end_matches(',').parse().expect(last)),
+                _ => assert_eq!(word, wanted, "{last}"),
+            }
+        }
+        found.try_into().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_load_sums_up_in_its_last_line() {
+        let server = Server::start("echo_server");
+        let output = run(load(&server.address, 50, 1));
+        assert_eq!(text(&output.stderr), "");
+        assert_eq!(output.status.code(), Some(0));
+        let [rate, p50, p99, p999, errors, rss] = result(&output);
+        assert!(rate >= 50.0 && rss > 0.0, "{output:?}");
+        assert!(0.0 < p50 && p50 <= p99 && p99 <= p999, "{output:?}");
+        assert!(p999 < 30_000.0, "{output:?}");
+        assert_eq!(errors, 0.0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn without_a_server_the_load_fails() {
+        // No other test uses this one, so nobody listens on a port that was just given back.
+        let listener = TcpListener::bind("127.0.0.77:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let output = run(load(&address, 20, 1));
+        assert_eq!(output.status.code(), Some(1));
+        let why = text(&output.stderr);
+        assert!(why.contains(&address) && why.lines().count() == 1, "{why}");
+        assert_eq!(result(&output)[4], 20.0);
+        // One that goes away meanwhile.
+        let server = Server::start("echo_server");
+        let mut command = load(&server.address, 20, 30);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = command.spawn().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        drop(server);
+        let output = running.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(result(&output)[4], 20.0);
+    }
+
+    /// A server that answers with something else is not measured, but found out.
+    #[test]
+    fn a_wrong_answer_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&[b'x'; 1000]).unwrap();
+            // Until the client is gone.
+            let _ = BufReader::new(&stream).read_line(&mut String::new());
+            let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+        });
+        let output = run(load(&address, 1, 1));
+        assert_eq!(output.status.code(), Some(1));
+        let why = text(&output.stderr);
+        assert!(why.contains("another line came back"), "{why}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_load_explains_its_arguments_and_limits() {
+        for (args, code, why) in [
+            (&[][..], 2, "which address?"),
+            (&["a:1", "b:2"], 2, "unknown argument 'b:2'"),
+            (&["--second", "1"], 2, "unknown argument '--second'"),
+            (&["a:1", "--connections"], 2, "--connections needs a number"),
+            (&["a:1", "--connections", "0"], 2, "from 1 on, not '0'"),
+            (&["a:1", "--seconds", "x"], 2, "from 1 on, not 'x'"),
+        ] {
+            let mut command = Command::new(example("echo_load"));
+            command.args(args);
+            let output = run(command);
+            assert_eq!(output.status.code(), Some(code), "{args:?}");
+            let said = text(&output.stderr);
+            assert!(said.contains(why) && said.contains("usage: "), "{said}");
+        }
+        // The hard limit, which nobody else can raise.
+        let line = format!(
+            "ulimit -n 60; '{}' 127.0.0.1:1 --connections 50",
+            example("echo_load").display()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]);
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("66 open files are needed and 60 allowed"),
+            "{said}"
+        );
+        let mut command = Command::new(example("echo_server"));
+        assert_eq!(run(command).status.code(), Some(2));
+        command = Command::new(example("echo_server"));
+        command.arg("127.0.0.1:x");
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).starts_with("echo_server: "));
+    }
+
+    struct Client(BufReader<TcpStream>);
+
+    impl Client {
+        fn new(server: &Server, name: &str) -> Client {
+            let stream = TcpStream::connect(&server.address).unwrap();
+            let limit = Some(Duration::from_secs(30));
+            stream.set_read_timeout(limit).unwrap();
+            let mut client = Client(BufReader::new(stream));
+            client.say(name);
+            client
+        }
+
+        fn say(&mut self, line: &str) {
+            let line = format!("{line}\n");
+            self.0.get_mut().write_all(line.as_bytes()).unwrap();
+        }
+
+        #[track_caller]
+        fn hears(&mut self, line: &str) {
+            let mut heard = String::new();
+            self.0.read_line(&mut heard).unwrap();
+            assert_eq!(heard.trim_end(), line);
+        }
+    }
+
+    #[test]
+    fn a_chat() {
+        let mut server = Server::start("chat");
+        let mut ann = Client::new(&server, "ann");
+        ann.hears("* ann is here");
+        let mut bob = Client::new(&server, "bob");
+        for client in [&mut ann, &mut bob] {
+            client.hears("* bob is here");
+        }
+        ann.say("hello");
+        for client in [&mut ann, &mut bob] {
+            client.hears("ann: hello");
+        }
+        let mut thief = Client::new(&server, "bob");
+        thief.hears("* somebody has that name");
+        thief.hears("");
+        let mut eve = Client::new(&server, "eve");
+        for client in [&mut ann, &mut bob, &mut eve] {
+            client.hears("* eve is here");
+        }
+        // What is said in a room stays there.
+        bob.say("/join attic");
+        for client in [&mut ann, &mut bob, &mut eve] {
+            client.hears("* bob goes to attic");
+        }
+        bob.hears("* bob is here");
+        eve.say("/join attic");
+        for client in [&mut ann, &mut eve] {
+            client.hears("* eve goes to attic");
+        }
+        for client in [&mut bob, &mut eve] {
+            client.hears("* eve is here");
+        }
+        eve.say("psst");
+        ann.say("alone");
+        for client in [&mut bob, &mut eve] {
+            client.hears("eve: psst");
+        }
+        ann.hears("ann: alone");
+        ann.say("/who");
+        ann.hears("ann, bob, eve");
+        // A client that leaves, one that is thrown out, one that is cut off.
+        ann.say("/kick nobody");
+        ann.hears("* nobody has that name");
+        ann.say("/kick eve");
+        eve.hears("* bye");
+        eve.hears("");
+        bob.hears("* eve left");
+        let mut eve = Client::new(&server, "eve");
+        eve.hears("* eve is here");
+        ann.hears("* eve is here");
+        drop(eve);
+        ann.hears("* eve left");
+        ann.say("/quit");
+        ann.hears("* bye");
+        ann.hears("");
+        bob.say("/shutdown");
+        bob.hears("* bye");
+        bob.hears("");
+        let start = Instant::now();
+        while server.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(30), "it hangs");
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert!(server.child.wait().unwrap().success());
+    }
+}
+
 #[test]
 fn the_crates_own_files() {
     let mut files = Vec::new();

@@ -5,7 +5,7 @@
 //! compares it byte for byte. Exceptions are listed here; [`PROGRAMS`] holds the same list for the table test.
 //!
 //! # Same text
-//! 01 08 10 14 15 29 34 58 61 68 83. What Python says in another way is said in ours: a blocking `kill()` is `kill` and
+//! 01 08 10 14 15 29 34 58 61 68 75 76 83. What Python says in another way is said in ours: a blocking `kill()` is `kill` and
 //! `wait`, `sleep(0)` is `yield_now`, `raise` in a greenlet is a panic; 61 finds the first failure with `wait_any`
 //! (`joinall(raise_error=True)` does not exist, `scope` is the form that fails fast), 83 waits with `wait_any` in a
 //! loop in place of `iwait` and counts duplicates with `wait_all`; in 14 the late link runs at once, which does not show.
@@ -42,7 +42,7 @@
 //! - 87: a program with another thread alive is not called deadlocked (`woke 1`).
 //!
 //! # Later parts
-//! 43 RLock; 64 65 67 85 Pool and Group; 73 idle; 75 76 sockets and servers; 79 thread pool; 84 spawn-tree locals.
+//! 43 RLock; 64 65 67 85 Pool and Group; 73 idle; 79 thread pool; 84 spawn-tree locals.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -80,6 +80,9 @@ mod greenlets;
 mod limits;
 #[path = "gevent/queues.rs"]
 mod queues;
+#[cfg(all(unix, feature = "net"))]
+#[path = "gevent/servers.rs"]
+mod servers;
 #[path = "gevent/threads.rs"]
 mod threads;
 
@@ -202,8 +205,8 @@ const PROGRAMS: [(&str, Answer); 48] = [
     ("71_unhandled_error_report", Differs),
     ("72_blocking_in_loop_callback", Without),
     ("73_idle", Later("idle")),
-    ("75_tcp_echo", Later("sockets")),
-    ("76_tcp_server_limit", Later("servers")),
+    ("75_tcp_echo", Same),
+    ("76_tcp_server_limit", Same),
     ("79_threadpool", Later("thread pool")),
     ("80_rawlink_event_and_semaphore", Without),
     ("81_rawlink_before_hub_quirk", Differs),
@@ -226,6 +229,7 @@ fn every_program_is_ported_or_listed_with_a_reason() {
         include_str!("gevent/greenlets.rs"),
         include_str!("gevent/limits.rs"),
         include_str!("gevent/queues.rs"),
+        include_str!("gevent/servers.rs"),
         include_str!("gevent/threads.rs"),
     );
     // However the sources are laid out.
