@@ -46,6 +46,8 @@
 //! | the first or all of several | [`wait_any`], [`wait_all`] |
 //! | greenlet-local values | [`Local`] |
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
+//! | servers (feature `net`) | [`net::Server`] |
+//! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises

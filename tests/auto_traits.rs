@@ -101,6 +101,26 @@ fn the_table() {
     }
 }
 
+#[cfg(all(unix, feature = "net"))]
+#[test]
+fn the_table_of_servers() {
+    use greenlet::net::{Server, Stopped, UnixListener};
+    table! {
+        //                                    Send  Sync
+        Server:                               true  true;
+        Server<UnixListener>:                 true  true;
+        Stopped:                              true  true;
+    }
+}
+
+#[cfg(all(unix, feature = "signal"))]
+#[test]
+fn the_table_of_signals() {
+    table! {
+        greenlet::signal::Signals:            true  true;
+    }
+}
+
 /// Errors go through `Box<dyn Error + Send + Sync>`.
 #[test]
 fn errors_are_errors() {

@@ -3,13 +3,17 @@
 //! links and the scheduler have. The comment over a test names the gevent tests it answers; "ours:" marks a deliberate
 //! difference (DESIGN section 3).
 //!
+//! # Elsewhere
+//! - Servers (test__server) in `net_server.rs`, signals (test__signal) in `signals.rs`, where a greenlet that waits
+//!   stands for the handler.
+//!
 //! # Left out
 //! - Parts that come later: locks and RLock (test__lock, test__thread, test__threading::TestLockThread and TestCleanup,
 //!   lock_tests::LockTests and RLockTests), conditions and barriers (lock_tests::ConditionTests, BarrierTests), Pool and
 //!   Group (test__pool, test__greenletset but for its killall lines), thread pool (test__threadpool and the thread pool
-//!   lines of test__hub), sockets, servers, select, examples, backdoor (test__socket*, test__server, test__select,
+//!   lines of test__hub), sockets, select, examples, backdoor (test__socket*, test__select,
 //!   test__greenio, test__refcount, test__example_*, test__backdoor, test__hub::TestCloseSocketWhilePolling), monitor
-//!   (test__events, test___monitor, test__hub::TestPeriodicMonitoringThread), signals (test__signal), idle
+//!   (test__events, test___monitor, test__hub::TestPeriodicMonitoringThread), idle
 //!   (test__issue639), spawn-tree locals (test_tree_locals), context variables (test__contextvars), the tree of greenlets
 //!   and `assert_switches` (test__util::TestTree, TestAssertSwitches).
 //! - No counterpart in the API: `unlink` and the link count (TestAsyncResult.test_link, TestUnlink,

@@ -76,6 +76,30 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net/tcp", &["rt", "net/io", "net/addr"]),
     ("net/udp", &["rt", "net/io", "net/addr"]),
     ("net/unix", &["rt", "net/io"]),
+    // Made of a scope and an event.
+    (
+        "net/server",
+        &["rt", "greenlet", "scope", "now", "net/addr", "net/tcp"],
+    ),
+    (
+        "net/server/run",
+        &[
+            "rt",
+            "greenlet",
+            "scope",
+            "now",
+            "yield_now",
+            "sync/Event",
+            "net/addr",
+            "net/server/Stopped",
+            "net/server/listener",
+        ],
+    ),
+    (
+        "net/server/listener",
+        &["net/tcp", "net/unix", "net/server"],
+    ),
+    ("signal", &["rt", "now", "net/io"]),
     // They only say what there is.
     ("net/mod", &["net"]),
     ("lib", &[""]),

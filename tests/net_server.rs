@@ -1,6 +1,15 @@
 //! Servers: who is served, how many at once, what ends them, and what they say at the end.
 //! What needs a process of its own is in `net_process.rs`; errors of accept that cannot be
 //! provoked are in the server's own tests.
+//!
+//! gevent's test__server is answered by `a_bound_server_…` (test_subclass_just_create,
+//! test_subclass_with_socket and _with_address, test_server_closes_client_sockets; ours listens
+//! from the bind on, so that a newcomer waits for the start and is not refused),
+//! `run_returns_…` (test_serve_forever), `a_handler_that_can_have_no_stack_…`
+//! (test_error_in_spawn) and `accepting_pauses_…` (test_pool_full). A handler of the wrong shape
+//! (test_invalid_callback) does not compile, a backlog belongs to `ListenOptions`
+//! (test_backlog_*), and there is no handler in the loop (TestNoneSpawn) and no pause of
+//! accepting by hand.
 #![cfg(all(unix, feature = "net"))]
 
 use greenlet::net::{ListenOptions, Server, TcpListener, TcpStream, UnixListener, UnixStream};

@@ -101,7 +101,9 @@ mod signals {
                 sleep(Duration::from_millis(1));
             }
         }
-        waiters.map(|waiter| waiter.join().unwrap());
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
         elsewhere.join().unwrap();
         assert_eq!(two.wait_timeout(SOON).unwrap(), None);
     }

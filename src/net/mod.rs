@@ -56,6 +56,11 @@
 //! other threads or processes knows nothing of virtual time: the clock jumps ahead of bytes
 //! that are under way.
 //!
+//! # Servers
+//!
+//! A [`Server`] accepts in a loop and runs a greenlet for each connection, with a limit of
+//! connections, and it can be stopped gracefully.
+//!
 //! # Closing
 //!
 //! A socket is closed when its last handle is dropped. `close` and `shutdown` may be called

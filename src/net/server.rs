@@ -137,7 +137,7 @@ impl Stopped {
 
 impl Server {
     /// Listens on the first of the addresses that works; port 0 is any free one.
-    /// [`ListenOptions`] and [`new`](Server::new) say more.
+    /// [`ListenOptions`](super::ListenOptions) and [`new`](Server::new) say more.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Server {
 
 impl<L: Listener> Server<L> {
     /// A server of that listener, which is closed when the server stops: a [`TcpListener`]
-    /// or a [`UnixListener`].
+    /// or a [`UnixListener`](super::UnixListener).
     ///
     /// # Errors
     ///

@@ -66,8 +66,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// The system's: some, as too many open files, go away; see
-    /// [`Server`](crate::net) for a loop that knows which.
+    /// The system's: some, as too many open files, go away; a [`Server`](super::Server)
+    /// knows which.
     #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let call = |socket: &std::net::TcpListener| socket.accept();

@@ -17,7 +17,7 @@ pub(super) struct Outside {
 /// Without feature `net` there is the inbox and nothing else.
 #[cfg(not(all(unix, feature = "net")))]
 #[derive(Default)]
-pub(super) struct Outside;
+pub(super) struct Outside {}
 
 #[cfg(all(unix, feature = "net"))]
 mod imp {
