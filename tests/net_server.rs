@@ -533,6 +533,28 @@ fn a_kill_or_an_expiry_ends_run_and_its_handlers() {
     assert!(!server.is_running());
 }
 
+/// Not only when the last handler, which takes its time, has ended.
+#[test]
+fn a_killed_server_refuses_at_once() {
+    let (server, busy) = (bind(), Event::new());
+    let handler = |_, _| {
+        shield(|| {
+            busy.set();
+            sleep(3 * SOON);
+        });
+    };
+    let client = client(&server);
+    scope(|s| {
+        let running = s.spawn(|| server.run(handler));
+        busy.wait();
+        running.kill();
+        until(|| refused(server.local_addr()));
+        assert!(server.live() == 1 && !running.is_finished());
+    });
+    assert!(gone(&client));
+    assert_eq!(server.stop(LONG).unwrap().finished, 1);
+}
+
 #[test]
 fn run_where_no_wait_is_allowed_does_not_count() {
     let server = bind();

@@ -73,6 +73,13 @@ mod signals {
         // In the order in which they were named.
         assert_eq!(signals.wait().unwrap(), SIGUSR2);
         assert_eq!(signals.wait().unwrap(), SIGQUIT);
+        // What is left in the socket is no signal.
+        let sender = std::thread::spawn(|| {
+            std::thread::sleep(SOON);
+            send(SIGQUIT);
+        });
+        assert_eq!(signals.wait().unwrap(), SIGQUIT);
+        sender.join().unwrap();
         assert_eq!(signals.wait_timeout(Duration::ZERO).unwrap(), None);
         send(SIGQUIT);
         assert_eq!(signals.wait_timeout(LONG).unwrap(), Some(SIGQUIT));

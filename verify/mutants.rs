@@ -171,8 +171,21 @@ impl Scratch {
                 .args(["--lib", "--release", "--target-dir", "target/loom"])
                 .env("RUSTFLAGS", "--cfg greenlet_loom -C debug-assertions")
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-            "lib" => cargo.args(["--lib", "--target-dir", "target/std"]),
-            file => cargo.args(["--test", file, "--target-dir", "target/std"]),
+            "lib" => cargo.args([
+                "--lib",
+                "--features",
+                "signal",
+                "--target-dir",
+                "target/std",
+            ]),
+            file => cargo.args([
+                "--test",
+                file,
+                "--features",
+                "signal",
+                "--target-dir",
+                "target/std",
+            ]),
         };
         let built = cargo.output().map_err(|e| e.to_string())?;
         let said = String::from_utf8_lossy(&built.stderr);

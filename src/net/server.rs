@@ -354,6 +354,11 @@ impl<L: Listener> Server<L> {
     ///
     /// Either ends the wait, and the server stops all the same.
     ///
+    /// # Panics
+    ///
+    /// With `panic = "abort"` the process ends if there are handlers to be killed: give them
+    /// grace enough.
+    ///
     /// # Errors
     ///
     /// The one that ended the accepting before.
