@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hub_handle", &["rt", "greenlet", "run", "shield"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
+    ("scope/apart", &["scope", "start", "greenlet"]),
     ("timeout", &["rt"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),

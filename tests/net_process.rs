@@ -1,11 +1,12 @@
 //! Servers that need a process of their own: one that runs out of descriptors, and ones that
 //! are sent signals. Each test runs itself again as a child, in which an environment variable
-//! names the scenario, and talks to it over its sockets, its output and signals.
-#![cfg(all(unix, feature = "net"))]
+//! names the scenario, and talks to it over its sockets, its output and signals. Linux only: its
+//! /proc says for how long a thread has run.
+#![cfg(all(target_os = "linux", feature = "net"))]
 
 use greenlet::net::{Server, TcpStream};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -100,7 +101,6 @@ impl Drop for Running {
 }
 
 /// Nanoseconds for which this thread has run on a processor.
-#[cfg(target_os = "linux")]
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let nanos = stat.split(' ').next().unwrap().parse().unwrap();
@@ -109,7 +109,6 @@ fn cpu_time() -> Duration {
 
 /// The process has no descriptor left while connections come: the server neither ends nor
 /// spins, says so once, and serves as soon as there are some.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_server_without_descriptors_waits_for_some() {
     let running = child("a_server_without_descriptors_waits_for_some", || {
@@ -182,6 +181,7 @@ fn signals_end_servers() {
 mod signals {
     use super::*;
     use greenlet::signal::{SIGINT, SIGTERM, Signals};
+    use std::io::ErrorKind;
     use std::os::unix::process::ExitStatusExt;
     use std::sync::Arc;
 
