@@ -46,6 +46,7 @@
 //! | the first or all of several | [`wait_any`], [`wait_all`] |
 //! | greenlet-local values | [`Local`] |
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
+//! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -131,6 +132,7 @@
 
 mod current;
 mod error;
+pub mod fs;
 mod greenlet;
 mod hub_handle;
 mod join;
@@ -142,6 +144,7 @@ mod scope;
 mod start;
 pub mod sync;
 pub mod testing;
+mod thread_pool;
 mod timeout;
 mod waitable;
 
@@ -152,6 +155,7 @@ pub use hub_handle::{HubHandle, HubThread, deadlock_after};
 pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
+pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
 

@@ -63,6 +63,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
     ("timeout", &["rt"]),
+    ("thread_pool", &["rt", "start"]),
+    ("fs", &["sync", "ThreadPool"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
     ("waitable", &["rt", "greenlet", "sync", "ScopedGreenlet"]),
