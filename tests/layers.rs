@@ -74,7 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/queue", &["rt", "sync/queue/core"]),
     ("sync/queue/core", &["rt", "sync/queue"]),
     ("net/io", &["rt"]),
-    ("net/addr", &[]),
+    ("net/addr", &["ThreadPool"]),
     ("net/tcp", &["rt", "net/io", "net/addr"]),
     ("net/udp", &["rt", "net/io", "net/addr"]),
     ("net/unix", &["rt", "net/io"]),
