@@ -48,6 +48,7 @@
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
+//! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -133,6 +134,7 @@
 
 mod current;
 mod error;
+pub mod fs;
 mod greenlet;
 mod hub_handle;
 mod join;
@@ -146,6 +148,7 @@ pub mod signal;
 mod start;
 pub mod sync;
 pub mod testing;
+mod thread_pool;
 mod timeout;
 mod waitable;
 
@@ -156,6 +159,7 @@ pub use hub_handle::{HubHandle, HubThread, deadlock_after};
 pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
+pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
 

@@ -7,7 +7,7 @@ use greenlet::sync::{
 use greenlet::testing::Simulation;
 use greenlet::{
     Builder, Current, Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, PanicPayload,
-    Scope, ScopedGreenlet, Timeout, TimeoutHandle, Unset,
+    Scope, ScopedGreenlet, ThreadPool, Timeout, TimeoutHandle, Unset, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -91,6 +91,8 @@ fn the_table() {
         Local<Local1>:                        true  true;
         HubHandle:                            true  true;
         HubThread:                            true  true;
+        ThreadPool:                           true  true;
+        fs::File:                             true  true;
         Builder:                              true  true;
         Current:                              true  true;
         Simulation:                           true  true;

@@ -37,12 +37,13 @@
 //! - 55: a late link runs at once; links have no filter but the `Result` they get, and no `unlink`.
 //! - 71: a failure is the greenlet's outcome, named in the `JoinError`, not a report to a handler; a kill is no
 //!   failure report either; an exit request has no place in a library.
+//! - 79: any thread may use a pool (`foreign 0`); the hub has no handler to which a job's error is reported.
 //! - 81: `set` never runs anything of the waiter, in a thread without a hub neither.
 //! - 86: a put from any thread wakes the getter (`got 1`, `quick 1`).
 //! - 87: a program with another thread alive is not called deadlocked (`woke 1`).
 //!
 //! # Later parts
-//! 43 RLock; 64 65 67 85 Pool and Group; 73 idle; 79 thread pool; 84 spawn-tree locals.
+//! 43 RLock; 64 65 67 85 Pool and Group; 73 idle; 84 spawn-tree locals.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -207,7 +208,7 @@ const PROGRAMS: [(&str, Answer); 48] = [
     ("73_idle", Later("idle")),
     ("75_tcp_echo", Same),
     ("76_tcp_server_limit", Same),
-    ("79_threadpool", Later("thread pool")),
+    ("79_threadpool", Differs),
     ("80_rawlink_event_and_semaphore", Without),
     ("81_rawlink_before_hub_quirk", Differs),
     ("83_iwait_with_pauses_and_duplicates", Same),

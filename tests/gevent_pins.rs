@@ -9,16 +9,18 @@
 //!
 //! # Left out
 //! - Parts that come later: locks and RLock (test__lock, test__thread, test__threading::TestLockThread and TestCleanup,
-//!   lock_tests::LockTests and RLockTests), conditions and barriers (lock_tests::ConditionTests, BarrierTests), Pool and
-//!   Group (test__pool, test__greenletset but for its killall lines), thread pool (test__threadpool and the thread pool
-//!   lines of test__hub), sockets, select, examples, backdoor (test__socket*, test__select,
-//!   test__greenio, test__refcount, test__example_*, test__backdoor, test__hub::TestCloseSocketWhilePolling), monitor
-//!   (test__events, test___monitor, test__hub::TestPeriodicMonitoringThread), idle
-//!   (test__issue639), spawn-tree locals (test_tree_locals), context variables (test__contextvars), the tree of greenlets
-//!   and `assert_switches` (test__util::TestTree, TestAssertSwitches).
-//! - No counterpart in the API: `unlink` and the link count (TestAsyncResult.test_link, TestUnlink,
-//!   test_multiple_listeners_error_unlink_*), raw links on events and semaphores
-//!   (test_rawlink_on_unacquired_runs_notifiers), blocking peek (the blocking half of test_peek_empty,
+//!   lock_tests::LockTests and RLockTests), conditions and barriers (lock_tests::ConditionTests, BarrierTests), Pool
+//!   and Group (test__pool, test__greenletset but for its killall lines), sockets, select, examples, backdoor
+//!   (test__socket*, test__select, test__greenio, test__refcount, test__example_*, test__backdoor,
+//!   test__hub::TestCloseSocketWhilePolling), monitor (test__events, test___monitor,
+//!   test__hub::TestPeriodicMonitoringThread and the thread pool lines of test__hub), idle
+//!   (test__issue639), spawn-tree locals (test_tree_locals), context variables (test__contextvars), the tree of
+//!   greenlets and `assert_switches` (test__util::TestTree, TestAssertSwitches).
+//! - No counterpart in the API: `kill` and `join` of a thread pool (TestPool.test_terminate), its `imap` as such
+//!   (greenlets and a queue stand for it), errors of an input iterator (test__threadpool::TestErrorInIterator), worker
+//!   greenlets and completion hooks (test_greenlet_class, TestThreadResult, TestBeforeRunTaskFailure), `unlink` and the
+//!   link count (TestAsyncResult.test_link, TestUnlink, test_multiple_listeners_error_unlink_*), raw links on events
+//!   and semaphores (test_rawlink_on_unacquired_runs_notifiers), blocking peek (the blocking half of test_peek_empty,
 //!   test_peek_multi_greenlet), spawn callbacks (test_add_spawn_callback), `copy` and listing of a local's values
 //!   (test_copy, test_copy_no_subclass, test_local_dicts_for_greenlet), starting a greenlet by hand
 //!   (TestStart.test_start), waiting for the whole loop and unreferenced timers (test__hub_join_timeout but for its
@@ -43,9 +45,9 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Elapsed, Greenlet, HubThread, JoinError, Local, Timeout, Waitable, current, join_all,
-    kill_all, no_switch, now, run, scope, shield, sleep, spawn, spawn_later, timeout, wait_all,
-    wait_all_timeout, wait_any, wait_any_timeout, yield_now,
+    Builder, Elapsed, Greenlet, HubThread, JoinError, Local, ThreadPool, Timeout, Waitable,
+    current, join_all, kill_all, no_switch, now, run, scope, shield, sleep, spawn, spawn_later,
+    timeout, wait_all, wait_all_timeout, wait_any, wait_any_timeout, yield_now,
 };
 
 /// A program on the virtual clock.
@@ -2317,4 +2319,220 @@ fn deadlock_report_names_everyone_who_waits() {
         named.join().expect("set");
         assert_eq!(all([other]), [Ok(1)]);
     });
+}
+
+// ---------------------------------------------------------------------------------------------- thread pool
+
+/// What takes so long hangs; on the real clock.
+const HANGS: Duration = Duration::from_secs(30);
+
+fn pool(max_threads: usize) -> &'static ThreadPool {
+    leak(ThreadPool::new(max_threads))
+}
+
+/// Waits on the real clock until something is so.
+#[track_caller]
+fn until(so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < HANGS, "never");
+        sleep(ms(1));
+    }
+}
+
+/// A job that holds a thread until the sender is dropped.
+fn held(pool: &'static ThreadPool) -> (std::sync::mpsc::Sender<()>, Greenlet<()>) {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let g = spawn(move || {
+        pool.unblock(move || {
+            let ended = receiver.recv_timeout(HANGS);
+            assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+        });
+    });
+    (sender, g)
+}
+
+// T test__threadpool::PoolBasicTests (execute_async, apply, apply_raises, init_valueerror), TestPool*.test_apply
+#[test]
+fn thread_pool_runs_jobs() {
+    let two = pool(2);
+    let log = Log::new();
+    two.unblock(move || log.note(1));
+    assert_eq!(log.take(), "1");
+    let later = (2..=4).map(|i| spawn(move || two.unblock(move || log.note(i))));
+    all(later.collect::<Vec<_>>());
+    let mut noted: Vec<_> = log.take().split(' ').map(str::to_owned).collect();
+    noted.sort();
+    assert_eq!(noted, ["2", "3", "4"]);
+    assert_eq!(pool(1).unblock(|| ("foo", 1)), ("foo", 1));
+    let raised = catch_unwind(|| pool(1).unblock(|| -> u8 { panic!("expected") }));
+    assert_eq!(text(raised.unwrap_err()), "expected");
+    assert!(catch_unwind(|| ThreadPool::new(0)).is_err());
+}
+
+// T test__threadpool::TestPool* (map, imap, async, size 1, 2, 3, 10)
+#[test]
+fn thread_pool_maps_in_order() {
+    for size in [1, 2, 3, 10] {
+        let pool = pool(size);
+        let squares = (0..100).map(|x| spawn(move || pool.unblock(move || x * x)));
+        let squares = all(squares.collect::<Vec<_>>());
+        assert_eq!(squares, (0..100).map(|x| x * x).collect::<Vec<_>>());
+        assert!((1..=size).contains(&pool.threads()));
+    }
+}
+
+// T test__threadpool::TestPool*.test_imap_unordered_sleep — in order of completion; with one thread in order of arrival
+#[test]
+fn thread_pool_results_come_as_they_are_done() {
+    for (size, expected) in [(1, "10 1 2"), (3, "1 2 10")] {
+        let (pool, log) = (pool(size), Log::new());
+        // Instead of sleeping, each waits for the next shorter one.
+        let (one, two) = (leak(Event::new()), leak(Event::new()));
+        let job = move |x: i32| {
+            if size > 1 && x == 10 {
+                two.wait();
+            } else if size > 1 && x == 2 {
+                one.wait();
+            }
+            x
+        };
+        let greenlets = [10, 1, 2].map(|x| {
+            spawn(move || {
+                let x = pool.unblock(move || job(x));
+                log.note(x);
+                match x {
+                    1 => one.set(),
+                    2 => two.set(),
+                    _ => {}
+                }
+            })
+        });
+        all(greenlets);
+        assert_eq!(log.take(), expected, "{size}");
+    }
+}
+
+// T test__threadpool::TestPool*.test_async_timeout
+#[test]
+fn thread_pool_results_can_be_late() {
+    let pool = pool(1);
+    let (release, g) = held(pool);
+    assert!(!g.wait_timeout(ms(10)));
+    assert_eq!(timeout(ms(10), || pool.unblock(|| 1)), Err(Elapsed));
+    drop(release);
+    all([g]);
+    assert_eq!(pool.unblock(|| 2), 2);
+}
+
+// T test__threadpool::TestPool2.test_recursive_apply — inline, and it may yield
+#[test]
+fn thread_pool_apply_inside_a_job_runs_inline() {
+    let pool = pool(1);
+    let result = pool.unblock(|| {
+        pool.unblock(|| {
+            yield_now();
+            sleep(ms(1));
+            "B"
+        })
+    });
+    assert_eq!(result, "B");
+}
+
+// T test__threadpool::TestSpawn.test_basics — one thread, done in order; TestJoinEmpty
+// ours: any number of jobs may be queued, and their greenlets wait.
+#[test]
+fn thread_pool_of_one_works_in_order() {
+    drop(ThreadPool::new(1));
+    let (pool, log) = (pool(1), Log::new());
+    assert_eq!((pool.threads(), pool.queued()), (0, 0));
+    let (release, first) = held(pool);
+    let others = ["a", "b", "c"].map(|item| spawn(move || pool.unblock(move || log.note(item))));
+    until(|| pool.queued() == 3);
+    assert_eq!((pool.threads(), log.take()), (1, String::new()));
+    drop(release);
+    all([first]);
+    all(others);
+    assert_eq!((log.take(), pool.queued()), ("a b c".to_owned(), 0));
+}
+
+// T test__threadpool::TestSpawn.test_cannot_spawn_from_other_thread
+// ours: a pool belongs to no thread.
+#[test]
+fn thread_pool_takes_jobs_of_other_threads() {
+    let (pool1, pool2) = (pool(1), pool(2));
+    assert_eq!(pool1.unblock(|| pool2.unblock(|| "Hi")), "Hi");
+    let other = std::thread::spawn(|| pool2.unblock(|| "Hi"));
+    assert_eq!(other.join().expect("no panic"), "Hi");
+}
+
+// T test__threadpool::TestMaxsize.test_inc / test_setzero, TestSize.test
+// ours: threads come at need, and there is no limit of zero.
+#[test]
+fn thread_pool_size_can_be_changed() {
+    let pool = pool(1);
+    let (release, first) = held(pool);
+    until(|| pool.threads() == 1 && pool.queued() == 0);
+    let second = spawn(|| pool.unblock(|| 2));
+    until(|| pool.queued() == 1);
+    assert!(!second.is_finished());
+    pool.set_max_threads(2);
+    assert_eq!(all([second]), [2]);
+    assert_eq!((pool.threads(), first.is_finished()), (2, false));
+    pool.set_max_threads(1);
+    until(|| pool.threads() == 1);
+    drop(release);
+    all([first]);
+    assert!(catch_unwind(|| pool.set_max_threads(0)).is_err());
+    assert_eq!((pool.max_threads(), pool.unblock(|| 3)), (1, 3));
+}
+
+// T test__threadpool::TestRef, TestRefCount — arguments, function and result are released
+#[test]
+fn thread_pool_keeps_nothing() {
+    let pool = pool(2);
+    let (argument, held) = (Arc::new(()), Arc::new(()));
+    let result = {
+        let (argument, held) = (argument.clone(), held.clone());
+        pool.unblock(move || {
+            drop(argument);
+            held
+        })
+    };
+    assert_eq!(Arc::strong_count(&argument), 1);
+    assert_eq!(Arc::strong_count(&result), 2);
+    drop(result);
+    assert_eq!(Arc::strong_count(&held), 1);
+    // What the closure still holds at its end goes before the result comes.
+    let owned = held.clone();
+    assert_eq!(pool.unblock(move || Arc::strong_count(&owned)), 2);
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+// T test__threadpool::TestTPE.test_future (3) — a timed result fails, others run meanwhile, errors of callbacks are
+// ignored, a late callback runs at once, a finished one can be waited for. The future is a greenlet that waits.
+#[test]
+fn thread_pool_future() {
+    let pool = pool(1);
+    let (release, future) = held(pool);
+    let calls = leak(AtomicUsize::new(0));
+    future.link(|_| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        panic!("expected, ignored");
+    });
+    assert!(!future.wait_timeout(ms(1)));
+    let spawned = spawn(|| 2016);
+    assert_eq!(all([spawned]), [2016]);
+    assert!(!future.is_finished());
+    drop(release);
+    future.wait();
+    assert!(future.is_successful());
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    future.link(|_| {
+        calls.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    assert_eq!(wait_any(&[&future]), 0);
+    yield_now();
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }

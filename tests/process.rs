@@ -822,3 +822,96 @@ fn hundred_thousand_nodes_on_one_event_of_which_every_second_times_out() {
     );
     ended.well();
 }
+
+// ---- the thread pool ----
+
+/// Room for another thread's stack is taken away from the process, and given back.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_for_the_pool() {
+    use greenlet::{ThreadPool, unblock};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Limits the address space of this process; only the soft limit.
+    fn limit(bytes: &str) {
+        let pid = std::process::id().to_string();
+        let limited = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--as={bytes}:")])
+            .status();
+        assert!(limited.unwrap().success());
+    }
+    fn no_more() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|l| l.strip_prefix("VmSize:"));
+        let size = size.unwrap().trim().strip_suffix(" kB").unwrap();
+        let size: u64 = size.parse().unwrap();
+        // Some for all else, but less than a thread's two megabytes.
+        limit(&((size + 1024) * 1024).to_string());
+    }
+
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no prlimit here");
+        return;
+    }
+    let ended = child!(no_thread_for_the_pool, || {
+        let said = "cannot start a thread of the pool: ";
+        let pool = ThreadPool::new(2);
+        no_more();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let mark = dropped.clone();
+        let on_drop = OnDrop(move || mark.store(true, Ordering::SeqCst));
+        let error = pool.try_unblock(move || drop(on_drop)).unwrap_err();
+        assert!(dropped.load(Ordering::SeqCst));
+        assert_eq!(error.kind(), std::io::ErrorKind::Other);
+        let why = error.to_string();
+        assert!(why.starts_with(said) && why.len() > said.len(), "{why}");
+        assert_eq!((pool.threads(), pool.queued()), (0, 0));
+        let panicked = catch_unwind(AssertUnwindSafe(|| pool.unblock(|| 1))).unwrap_err();
+        assert_eq!(text(&*panicked), why);
+        let panicked = catch_unwind(|| unblock(|| 1)).unwrap_err();
+        assert_eq!(text(&*panicked), why);
+        assert_eq!(greenlet::fs::read("x").unwrap_err().to_string(), why);
+        #[cfg(feature = "net")]
+        {
+            let error = greenlet::net::TcpListener::bind("localhost:0").unwrap_err();
+            let named = format!("cannot find the address of localhost: {why}");
+            assert_eq!(error.to_string(), named);
+        }
+        limit("unlimited");
+        assert_eq!(pool.unblock(|| 1), 1);
+        // The result may be here before the thread is free again.
+        while !format!("{pool:?}").contains("busy: 0,") {
+            sleep(Duration::from_millis(1));
+        }
+
+        // With one thread that lives, jobs wait for it.
+        let (open, gate) = mpsc::channel();
+        let (begin, go) = (Event::new(), Event::new());
+        scope(|s| {
+            s.spawn(|| pool.unblock(move || gate.recv_timeout(HANGS).unwrap()));
+            let queued = s.spawn(|| {
+                begin.set();
+                go.wait();
+                pool.unblock(|| 2)
+            });
+            begin.wait();
+            no_more();
+            go.set();
+            while pool.queued() == 0 {
+                yield_now();
+            }
+            assert_eq!((pool.threads(), pool.max_threads()), (1, 2));
+            open.send(()).unwrap();
+            assert_eq!(queued.join().unwrap(), 2);
+        });
+        assert_eq!(pool.threads(), 1);
+        limit("unlimited");
+    });
+    ended.well();
+    // The panics are at the lines of those who asked.
+    assert!(
+        ended.err.contains("panicked at tests/process.rs"),
+        "{ended:#?}"
+    );
+    assert!(!ended.err.contains("panicked at src"), "{ended:#?}");
+}

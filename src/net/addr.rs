@@ -1,14 +1,18 @@
 //! Where to connect and bind: addresses, and names that must be looked up first.
 
+use crate::ThreadPool;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// What names one or more addresses: the types that std's trait of this name takes.
 ///
 /// A string is `"host:port"`. A host that is not an address is looked up by the system on
-/// a thread of the pool, while the greenlet waits; std's trait would hold up all others.
+/// a thread of the [global pool](ThreadPool::global), while the greenlet waits; std's trait
+/// would hold up all others. A timeout or a kill ends the wait, and the look-up goes on there
+/// to its end, which a silent name server may put off for many seconds.
 pub trait ToSocketAddrs: sealed::Sealed {
     #[doc(hidden)]
+    #[track_caller]
     fn lookup(&self, _: sealed::Key) -> io::Result<Vec<SocketAddr>>;
 }
 
@@ -22,6 +26,7 @@ mod sealed {
 use sealed::Key;
 
 /// All addresses of `target`, at least one.
+#[track_caller]
 pub(super) fn addresses(target: &(impl ToSocketAddrs + ?Sized)) -> io::Result<Vec<SocketAddr>> {
     let found = target.lookup(Key(()))?;
     if found.is_empty() {
@@ -56,15 +61,21 @@ pub(super) fn named(error: io::Error, what: &str, address: impl std::fmt::Displa
     io::Error::new(error.kind(), format!("cannot {what} {address}: {error}"))
 }
 
-/// Asks the system.
+/// Asks the system, which blocks, on a thread of the pool.
+#[track_caller]
 fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let name = host.to_owned();
-    let found = std::net::ToSocketAddrs::to_socket_addrs(&(&*name, port));
+    let look_up = move || {
+        let found = std::net::ToSocketAddrs::to_socket_addrs(&(&*name, port));
+        found.map(Iterator::collect)
+    };
+    // No thread, or no such name.
+    let found = ThreadPool::global().try_unblock(look_up);
     found
-        .map(Iterator::collect)
+        .flatten()
         .map_err(|e| named(e, "find the address of", host))
 }
 

@@ -252,6 +252,11 @@ impl Hub {
         self.clock.now()
     }
 
+    /// Whether its time is virtual.
+    pub(crate) fn simulates(&self) -> bool {
+        self.clock.is_virtual()
+    }
+
     /// Whether another thread has woken greenlets of this simulation.
     pub(crate) fn was_intruded(&self) -> bool {
         self.intruded.get() || self.clock.is_virtual() && !self.inbox.is_empty()

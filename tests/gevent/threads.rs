@@ -1,12 +1,52 @@
-//! Native threads, on the real clock: programs 86 and 87.
+//! Native threads, on the real clock: programs 79, 86 and 87.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use greenlet::sync::{Event, Queue};
-use greenlet::{sleep, spawn, yield_now};
+use greenlet::{ThreadPool, sleep, spawn, yield_now};
 
-use super::{b, differs, ms, printed_live};
+use super::{all, b, differs, message, ms, printed_live};
+
+#[test]
+fn p79_threadpool() {
+    let got = printed_live(|| {
+        let p: &'static ThreadPool = Box::leak(Box::new(ThreadPool::new(2)));
+        let (ticked, ticks) = mpsc::channel();
+        let g = spawn(move || {
+            for i in 0..3 {
+                ticked.send(i).expect("the job listens");
+                sleep(ms(2));
+            }
+        });
+        let here = std::thread::current().id();
+        let there = p.unblock(|| std::thread::current().id());
+        say!("other thread {}", b(there != here));
+        // gevent's job sleeps for 0.03 s; this one waits until it has seen the ticks.
+        let ticks = p.unblock(move || {
+            let limit = Duration::from_secs(15);
+            (0..3).filter(|_| ticks.recv_timeout(limit).is_ok()).count()
+        });
+        say!("greenlet ticked {ticks}");
+        let fails = spawn(|| p.unblock(|| -> u8 { panic!("division by zero") }));
+        if message(&fails.join().expect_err("it panics")) == "division by zero" {
+            say!("error came back");
+        }
+        let doubled = all((0..4)
+            .map(|x| spawn(move || p.unblock(move || x * 2)))
+            .collect());
+        let text: Vec<_> = doubled.iter().map(i32::to_string).collect();
+        say!("map {} join", text.join(" "));
+        g.join().expect("it ends");
+        let foreign = ThreadPool::new(1).unblock(|| p.try_unblock(|| 0));
+        say!("foreign {}", foreign.expect("a thread"));
+    });
+    differs(
+        &got,
+        gevent_said!("79_threadpool"),
+        "other thread 1\ngreenlet ticked 3\nerror came back\nmap 0 2 4 6 join\nforeign 0\n",
+    );
+}
 
 #[test]
 fn p86_cross_thread_put_quirk() {
