@@ -83,7 +83,7 @@ impl Doomed {
     fn end(self) -> Option<Left> {
         let hub = Hub::get().expect("made above");
         let left = hub.live() > 0;
-        hub.close();
+        Hub::close();
         let all = Rc::into_inner(self.0).expect("all have begun");
         left.then(|| all.into_inner())
     }
@@ -100,7 +100,7 @@ fn passed_over<P: Debug + Send + Sync + 'static>(
     check: fn(&P, bool),
 ) {
     let seen = Seen::new();
-    explore(name, Some(4), {
+    explore(name, Some(3), {
         let seen = seen.clone();
         move || {
             let primitive = Arc::new(new());
