@@ -56,6 +56,7 @@ pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 pub(crate) struct Worker<Y: 'static> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
+    fiber: Fiber,
     origin: Origin<Self>,
 }
 
@@ -75,6 +76,7 @@ impl<Y: 'static> Worker<Y> {
         Ok(leak(Worker {
             coroutine: UnsafeCell::new(coroutine),
             size,
+            fiber: Fiber::new(),
             origin: Origin::new(),
         }))
     }
@@ -88,7 +90,8 @@ impl<Y: 'static> Worker<Y> {
     pub(crate) fn resume(&'static self) -> Option<Y> {
         // SAFETY: rule 1: the loop alone resumes, and not from inside a worker,
         // so no other reference to the coroutine exists.
-        match unsafe { (*self.coroutine.get()).resume(()) } {
+        let coroutine = unsafe { &mut *self.coroutine.get() };
+        match self.fiber.during(|| coroutine.resume(())) {
             CoroutineResult::Yield(value) => Some(value),
             CoroutineResult::Return(()) => None,
         }
@@ -107,6 +110,68 @@ impl<Y: 'static> Worker<Y> {
 impl<Y> Leaked for Worker<Y> {
     fn origin(&self) -> &Origin<Self> {
         &self.origin
+    }
+}
+
+/// A worker as ThreadSanitizer knows it. Builds with `--cfg greenlet_tsan` have its
+/// runtime and tell it of each switch, see `.ci/run`; in others this is nothing.
+#[cfg(greenlet_tsan)]
+struct Fiber(*mut std::ffi::c_void);
+
+#[cfg(greenlet_tsan)]
+impl Fiber {
+    fn new() -> Self {
+        // SAFETY: no memory of ours is involved.
+        Fiber(unsafe { tsan::__tsan_create_fiber(0) })
+    }
+
+    /// Runs `switch`, which leaves the caller's stack for the worker's and comes back.
+    fn during<R>(&self, switch: impl FnOnce() -> R) -> R {
+        // SAFETY: rule 1: it runs nowhere else, and the caller's is there until the
+        // return. Without flags: what is done before a switch is ordered before
+        // what is done after it.
+        unsafe {
+            let caller = tsan::__tsan_get_current_fiber();
+            tsan::__tsan_switch_to_fiber(self.0, 0);
+            let result = switch();
+            tsan::__tsan_switch_to_fiber(caller, 0);
+            result
+        }
+    }
+}
+
+#[cfg(greenlet_tsan)]
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and its worker has ended.
+        unsafe { tsan::__tsan_destroy_fiber(self.0) };
+    }
+}
+
+#[cfg(greenlet_tsan)]
+mod tsan {
+    use std::ffi::{c_uint, c_void};
+
+    unsafe extern "C" {
+        pub(super) fn __tsan_get_current_fiber() -> *mut c_void;
+        pub(super) fn __tsan_create_fiber(flags: c_uint) -> *mut c_void;
+        pub(super) fn __tsan_destroy_fiber(fiber: *mut c_void);
+        pub(super) fn __tsan_switch_to_fiber(fiber: *mut c_void, flags: c_uint);
+    }
+}
+
+#[cfg(not(greenlet_tsan))]
+struct Fiber;
+
+#[cfg(not(greenlet_tsan))]
+impl Fiber {
+    fn new() -> Self {
+        Fiber
+    }
+
+    #[inline(always)]
+    fn during<R>(&self, switch: impl FnOnce() -> R) -> R {
+        switch()
     }
 }
 
