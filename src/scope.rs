@@ -410,7 +410,7 @@ where
     let state = Party::current().close_frame(frame);
     let failure = family.failure.take();
     if late && hub.live() == 0 {
-        park::close_hub(hub);
+        park::close_hub();
     }
     debug_assert!(failure.is_some() || state != Some(FrameState::Raised));
     match (result, cut, failure) {
@@ -524,7 +524,7 @@ pub(crate) fn run_prepared<R>(
         std::process::abort();
     }
     let intruded = hub.was_intruded();
-    park::close_hub(hub);
+    park::close_hub();
     match result {
         Ok(value) if intruded => {
             contain(|| drop(value));

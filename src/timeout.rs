@@ -154,8 +154,9 @@ impl RefUnwindSafe for TimeoutHandle {}
 
 impl TimeoutHandle {
     /// Starts anew: expires `limit` from now. An expiry that was pending is
-    /// forgotten, unless a wait of the scope has been ended for it already: then
-    /// it is too late, and the scope expires.
+    /// forgotten, unless it has ended a wait of the scope that has yet to raise
+    /// it: then it is too late, and the scope expires, if no kill and no outer
+    /// scope's expiry goes before it.
     ///
     /// # Examples
     ///

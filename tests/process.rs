@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
-    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Builder, Greenlet, HubHandle, HubThread, JoinError, deadlock_after, finally, join_all, now,
+    run, scope, shield, sleep, spawn, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -39,6 +40,15 @@ struct Ended {
 
 /// In the child: runs the scenario. In the parent: runs the child and returns how it ended.
 fn child(test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
+    child_of(Command::new(executable()), test, scenario, run)
+}
+
+fn executable() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+/// As `child`, by a command that runs the executable with the arguments that are added.
+fn child_of(mut command: Command, test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
     if let Ok(wanted) = std::env::var(SCENARIO) {
         if wanted == scenario {
             run();
@@ -46,7 +56,7 @@ fn child(test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
         }
         return None;
     }
-    let mut process = Command::new(std::env::current_exe().unwrap())
+    let mut process = command
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(SCENARIO, scenario)
         .env("RUST_BACKTRACE", "0")
@@ -709,6 +719,129 @@ fn deadlock_after_is_no_alarm_while_a_timer_is_pending() {
     });
     ended.well();
     assert_eq!(ended.err, "", "{ended:#?}");
+}
+
+// ---- no address space left ----
+
+/// Takes what is left of the address space for stacks, down to the smallest, until `end`.
+#[cfg(target_os = "linux")]
+fn take_all_stacks(end: &Rc<Event>) -> usize {
+    let mut taken = 0;
+    for class in (15..30).rev() {
+        loop {
+            let end = end.clone();
+            let stack = Builder::new().stack_size(1 << class);
+            let g = stack.spawn(move || end.wait()).unwrap();
+            yield_now();
+            match g.error() {
+                None => taken += 1,
+                Some(JoinError::NoStack(_)) => break,
+                Some(e) => panic!("{e}"),
+            }
+        }
+    }
+    taken
+}
+
+/// On a hub that never had a greenlet, there is not even the spare stack on which the closures of others are dropped
+/// that can have none of their own.
+#[cfg(target_os = "linux")]
+fn spawns_without_address_space() {
+    /// What a closure owns: says that it was dropped.
+    struct Owned(mpsc::Sender<&'static str>);
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            let _ = self.0.send("dropped");
+        }
+    }
+    #[track_caller]
+    fn refused(g: Greenlet<()>, linked: mpsc::Receiver<bool>) {
+        // In its time: the hub answers, rather than dies.
+        assert!(g.wait_timeout(HANGS));
+        assert_eq!(linked.recv(), Ok(true));
+        let error = g.join().unwrap_err();
+        assert!(matches!(error, JoinError::NoStack(_)), "{error}");
+        assert!(error.to_string().contains("no stack"), "{error}");
+    }
+    fn link(g: &Greenlet<()>) -> mpsc::Receiver<bool> {
+        let (to, linked) = mpsc::channel();
+        g.link(move |outcome| {
+            let no_stack = matches!(outcome, Err(JoinError::NoStack(_)));
+            to.send(no_stack).unwrap();
+        });
+        linked
+    }
+    // Threads before the space is gone, and what they need of it.
+    let remote = HubThread::start("remote").unwrap();
+    let (go, gone) = mpsc::channel();
+    let (back, again) = mpsc::channel();
+    let local = std::thread::spawn(move || {
+        drop(HubHandle::current());
+        back.send(()).unwrap();
+        gone.recv().unwrap();
+        let (sender, owned) = mpsc::channel();
+        let owns = Owned(sender);
+        let g = spawn(move || drop(owns));
+        // At once: it was refused in the caller, who can drop the closure.
+        assert!(g.is_finished());
+        assert_eq!(owned.recv(), Ok("dropped"));
+        let linked = link(&g);
+        refused(g, linked);
+        // In a scope it must not vanish.
+        let lost = catch_unwind(|| scope(|s| drop(s.spawn(|| ()))));
+        let text = text(&*lost.unwrap_err());
+        assert!(text.contains("no stack"), "{text}");
+        back.send(()).unwrap();
+        gone.recv().unwrap();
+        assert_eq!(spawn(|| 7).join().unwrap(), 7);
+    });
+    again.recv().unwrap();
+    let (sender, owned) = mpsc::channel();
+    run(|| {
+        let end = Rc::new(Event::new());
+        let taken = take_all_stacks(&end);
+        println!("stacks: {taken}");
+        let owns = Owned(sender);
+        let g = remote.handle().spawn(move || drop(owns));
+        let linked = link(&g);
+        refused(g, linked);
+        let killed = remote.handle().spawn(|| ());
+        killed.kill();
+        assert!(killed.join().is_err());
+        // No destructor of the program's runs in a hub's loop: the closure is leaked.
+        assert_eq!(owned.try_recv(), Err(mpsc::TryRecvError::Empty));
+        go.send(()).unwrap();
+        again.recv().unwrap();
+        end.set();
+    });
+    // The hub that had it all has ended: both others go on.
+    assert_eq!(remote.handle().spawn(|| 7).join().unwrap(), 7);
+    go.send(()).unwrap();
+    local.join().unwrap();
+    remote.stop();
+    remote.join().unwrap();
+    println!("leaked: {:?}", owned.try_recv());
+}
+
+/// Only on Linux: elsewhere the limit does not bind, or stacks do not count.
+#[test]
+#[cfg(target_os = "linux")]
+fn spawn_without_address_space_for_the_first_stack_of_a_hub_says_so() {
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -v 1048576 && exec \"$0\" \"$@\""])
+        .arg(executable());
+    let test = "spawn_without_address_space_for_the_first_stack_of_a_hub_says_so";
+    let Some(ended) = child_of(limited, test, test, || {
+        // Not on the main thread: the allocator reserves address space for the others.
+        let thread = std::thread::spawn(spawns_without_address_space);
+        thread.join().unwrap();
+    }) else {
+        return;
+    };
+    ended.well();
+    assert!(ended.out.contains("stacks: "), "{ended:#?}");
+    assert!(ended.out.contains("leaked: Err(Empty)"), "{ended:#?}");
 }
 
 // ---- many waiters: each has a stack, and a process has only so many mappings, so each test has a process for itself ----

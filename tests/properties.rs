@@ -81,6 +81,11 @@ fn maybe() -> impl Strategy<Value = Option<Ms>> {
     prop_oneof![2 => time().prop_map(Some), 1 => Just(None)]
 }
 
+/// Which timeout scope, from the innermost.
+fn further_out() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0), 1 => 1..4usize]
+}
+
 fn limit() -> impl Strategy<Value = Lim> {
     prop_oneof![
         1 => Just(Lim::Nowait),
@@ -183,8 +188,13 @@ fn with_common(own: Ops) -> Ops {
                 .boxed(),
         ),
         (1, (0..16usize).prop_map(Op::Detach).boxed()),
-        (1, time().prop_map(Op::Reset).boxed()),
-        (1, Just(Op::Cancel).boxed()),
+        (
+            1,
+            (time(), further_out())
+                .prop_map(|(d, out)| Op::Reset(d, out))
+                .boxed(),
+        ),
+        (1, further_out().prop_map(Op::Cancel).boxed()),
     ])
 }
 

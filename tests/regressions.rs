@@ -651,3 +651,47 @@ fn checkpoint_does_nothing_where_no_switch_is_allowed() {
         assert!(reached.get());
     });
 }
+
+/// A scope whose expiry had ended a wait, which then raised something that goes before it, could
+/// never be reset again.
+#[test]
+fn a_scope_can_be_reset_after_its_wait_has_raised_a_kill_or_an_outer_scopes_expiry() {
+    let swallow = || assert!(catch_unwind(AssertUnwindSafe(|| sleep(ms(50)))).is_err());
+    Simulation::new().run(|| {
+        let victim = Rc::new(RefCell::new(None::<Greenlet<bool>>));
+        let killer = spawn({
+            let victim = victim.clone();
+            move || {
+                // Its limit expires with the victim's, and before it: it runs first.
+                timeout(ms(10), || Event::new().wait()).unwrap_err();
+                victim.borrow().as_ref().unwrap().kill();
+            }
+        });
+        *victim.borrow_mut() = Some(spawn(move || {
+            let reset = Timeout::after(ms(10)).run(|t| {
+                swallow();
+                let fired = !t.is_pending();
+                t.reset(ms(5));
+                fired && t.is_pending()
+            });
+            reset.unwrap()
+        }));
+        killer.join().unwrap();
+        assert!(victim.take().unwrap().join().unwrap());
+    });
+    Simulation::new().run(|| {
+        let outer = Timeout::after(ms(5)).run(|outer| {
+            let inner = Timeout::after(ms(10)).run(|inner| {
+                // It expires with the inner one, and after it.
+                outer.reset(ms(10));
+                swallow();
+                assert!(!outer.is_pending() && !inner.is_pending());
+                inner.reset(ms(5));
+                assert!(inner.is_pending());
+                sleep(ms(4));
+            });
+            assert!(inner.is_ok());
+        });
+        assert!(outer.is_err(), "it was raised, and swallowed");
+    });
+}

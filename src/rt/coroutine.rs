@@ -11,14 +11,14 @@
 //! 1. a worker is resumed only by the loop of the hub that owns it, on that
 //!    hub's thread, and the loop is not re-entered;
 //! 2. a [`Yielder`] is used only by the greenlet that runs on it;
-//! 3. memory made by [`leak`] is given back by [`reclaim`] only when nobody can
-//!    reach it any more.
+//! 3. memory made by [`leak`] is given back by [`Origin::reclaim`] only when nobody
+//!    can reach it any more.
 
 use super::report::report;
 use super::stack::{self, ColouredStack};
 use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -56,6 +56,8 @@ pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 pub(crate) struct Worker<Y: 'static> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
+    fiber: Fiber,
+    origin: Origin<Self>,
 }
 
 impl<Y: 'static> Worker<Y> {
@@ -74,6 +76,8 @@ impl<Y: 'static> Worker<Y> {
         Ok(leak(Worker {
             coroutine: UnsafeCell::new(coroutine),
             size,
+            fiber: Fiber::new(),
+            origin: Origin::new(),
         }))
     }
 
@@ -86,19 +90,88 @@ impl<Y: 'static> Worker<Y> {
     pub(crate) fn resume(&'static self) -> Option<Y> {
         // SAFETY: rule 1: the loop alone resumes, and not from inside a worker,
         // so no other reference to the coroutine exists.
-        match unsafe { (*self.coroutine.get()).resume(()) } {
+        let coroutine = unsafe { &mut *self.coroutine.get() };
+        match self.fiber.during(|| coroutine.resume(())) {
             CoroutineResult::Yield(value) => Some(value),
             CoroutineResult::Return(()) => None,
         }
     }
 
-    /// Gives back an idle worker's stack. Its `entry` must answer `None`.
-    pub(crate) fn retire(&'static self) {
+    /// Ends an idle worker, whose `entry` must answer `None`. Its stack goes with
+    /// its memory.
+    #[must_use = "its memory goes to `reclaim_ended_hub`"]
+    pub(crate) fn retire(&'static self) -> Origin<Self> {
         let ended = self.resume().is_none();
         assert!(ended, "a worker that is retired has no greenlet");
-        // SAFETY: rule 3: the hub has taken the worker out of its pool and no
-        // record refers to it, since it had no greenlet.
-        unsafe { reclaim(self) };
+        self.origin.take()
+    }
+}
+
+impl<Y> Leaked for Worker<Y> {
+    fn origin(&self) -> &Origin<Self> {
+        &self.origin
+    }
+}
+
+/// A worker as ThreadSanitizer knows it. Builds with `--cfg greenlet_tsan` have its
+/// runtime and tell it of each switch, see `.ci/run`; in others this is nothing.
+#[cfg(greenlet_tsan)]
+struct Fiber(*mut std::ffi::c_void);
+
+#[cfg(greenlet_tsan)]
+impl Fiber {
+    fn new() -> Self {
+        // SAFETY: no memory of ours is involved.
+        Fiber(unsafe { tsan::__tsan_create_fiber(0) })
+    }
+
+    /// Runs `switch`, which leaves the caller's stack for the worker's and comes back.
+    fn during<R>(&self, switch: impl FnOnce() -> R) -> R {
+        // SAFETY: rule 1: it runs nowhere else, and the caller's is there until the
+        // return. Without flags: what is done before a switch is ordered before
+        // what is done after it.
+        unsafe {
+            let caller = tsan::__tsan_get_current_fiber();
+            tsan::__tsan_switch_to_fiber(self.0, 0);
+            let result = switch();
+            tsan::__tsan_switch_to_fiber(caller, 0);
+            result
+        }
+    }
+}
+
+#[cfg(greenlet_tsan)]
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and its worker has ended.
+        unsafe { tsan::__tsan_destroy_fiber(self.0) };
+    }
+}
+
+#[cfg(greenlet_tsan)]
+mod tsan {
+    use std::ffi::{c_uint, c_void};
+
+    unsafe extern "C" {
+        pub(super) fn __tsan_get_current_fiber() -> *mut c_void;
+        pub(super) fn __tsan_create_fiber(flags: c_uint) -> *mut c_void;
+        pub(super) fn __tsan_destroy_fiber(fiber: *mut c_void);
+        pub(super) fn __tsan_switch_to_fiber(fiber: *mut c_void, flags: c_uint);
+    }
+}
+
+#[cfg(not(greenlet_tsan))]
+struct Fiber;
+
+#[cfg(not(greenlet_tsan))]
+impl Fiber {
+    fn new() -> Self {
+        Fiber
+    }
+
+    #[inline(always)]
+    fn during<R>(&self, switch: impl FnOnce() -> R) -> R {
+        switch()
     }
 }
 
@@ -115,36 +188,71 @@ impl Drop for AbortOnUnwind {
     }
 }
 
+/// What [`leak`] makes keeps its [`Origin`].
+pub(crate) trait Leaked: Sized {
+    fn origin(&self) -> &Origin<Self>;
+}
+
+/// The pointer by which leaked memory can be freed. A reference would not do: it
+/// is for reading, and one that is an argument must be good until its function
+/// returns.
+pub(crate) struct Origin<T>(Cell<Option<NonNull<T>>>);
+
+impl<T> Origin<T> {
+    pub(crate) fn new() -> Self {
+        Origin(Cell::new(None))
+    }
+
+    pub(crate) fn take(&self) -> Self {
+        Origin(Cell::new(self.0.take()))
+    }
+
+    /// Frees what [`leak`] made.
+    ///
+    /// # Safety
+    ///
+    /// No reference to it is used again, and none is an argument of a function
+    /// that has not returned.
+    unsafe fn reclaim(self) {
+        let value = self.0.get().expect("freed once, and made by `leak`");
+        // SAFETY: the caller's promise; `leak` took it from a `Box`.
+        drop(unsafe { Box::from_raw(value.as_ptr()) });
+    }
+}
+
 /// Memory that lives as long as its hub, whose end cannot be expressed as a
 /// lifetime: the hub's data is reached from stacks that the compiler knows
 /// nothing about.
-pub(crate) fn leak<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
+pub(crate) fn leak<T: Leaked>(value: T) -> &'static T {
+    let origin = NonNull::from(Box::leak(Box::new(value)));
+    // SAFETY: it lives until `reclaim`, and nobody else has it yet.
+    let value = unsafe { origin.as_ref() };
+    value.origin().0.set(Some(origin));
+    value
 }
 
-/// Frees what [`leak`] made.
-///
-/// # Safety
-///
-/// `value` came from [`leak`], and no reference to it is used again.
-unsafe fn reclaim<T>(value: &'static T) {
-    // SAFETY: the caller's promise; `leak` took it from a `Box`.
-    drop(unsafe { Box::from_raw(std::ptr::from_ref(value).cast_mut()) });
-}
-
-/// Frees a hub and its records when the hub has ended cleanly.
+/// Frees a hub, its records and its workers when the hub has ended cleanly.
 ///
 /// This is not `unsafe` to call only because its one caller is `Hub::close`,
-/// which has seen that no greenlet is alive (so no record is linked anywhere,
-/// no timer, node or ready queue names one), that the thread no longer knows
-/// the hub, and that it runs on the root, outside the hub's loop (rule 3).
-pub(crate) fn reclaim_ended_hub<H, R>(hub: &'static H, records: Vec<&'static R>) {
+/// which has seen that no greenlet is alive (so no record is linked anywhere, no
+/// timer, node or ready queue names one, and no worker has anything to run), that
+/// the thread no longer knows the hub, and that it runs on the root, outside the
+/// hub's loop (rule 3). Neither it nor who calls it has the hub as an argument.
+pub(crate) fn reclaim_ended_hub<H, R, Y>(
+    hub: Origin<H>,
+    records: Vec<Origin<R>>,
+    workers: Vec<Origin<Worker<Y>>>,
+) {
+    for worker in workers {
+        // SAFETY: see above.
+        unsafe { worker.reclaim() };
+    }
     for record in records {
         // SAFETY: see above.
-        unsafe { reclaim(record) };
+        unsafe { record.reclaim() };
     }
     // SAFETY: see above.
-    unsafe { reclaim(hub) };
+    unsafe { hub.reclaim() };
 }
 
 /// What a greenlet does, and whom it tells.

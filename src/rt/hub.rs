@@ -40,7 +40,7 @@ pub(crate) use idle::set_deadlock_after;
 pub(crate) use record::Record;
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, Job, Worker, Yielder};
+use super::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
@@ -146,6 +146,13 @@ pub(crate) struct Hub {
     reported: Cell<bool>,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
+    origin: Origin<Hub>,
+}
+
+impl Leaked for Hub {
+    fn origin(&self) -> &Origin<Self> {
+        &self.origin
+    }
 }
 
 thread_cell! {
@@ -175,9 +182,7 @@ impl Drop for AtThreadEnd {
             return;
         }
         ENDED.with(|ended| ended.set(true));
-        if let Some(hub) = Hub::get() {
-            hub.close();
-        }
+        Hub::close();
     }
 }
 
@@ -231,6 +236,7 @@ impl Hub {
             deadlock: Cell::new(None),
             reported: Cell::new(false),
             intruded: Cell::new(false),
+            origin: Origin::new(),
         });
         task.hand_frames_to(&root.task, |frame| {
             frame.timer = frame

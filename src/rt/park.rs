@@ -445,10 +445,12 @@ impl Drop for PendingIo {
     }
 }
 
-/// Ends the thread's hub; scopes that are open at the root live on.
-pub(crate) fn close_hub(hub: &'static Hub) {
-    hub.hand_frames_back(&Thread::current().task);
-    hub.close();
+/// Ends the thread's hub, if it has one; scopes that are open at the root live on.
+pub(crate) fn close_hub() {
+    if let Some(hub) = Hub::get() {
+        hub.hand_frames_back(&Thread::current().task);
+    }
+    Hub::close();
 }
 
 /// A wait that cannot say no was reached while panicking: suspending would let

@@ -32,8 +32,12 @@ mod imp {
 
 #[cfg(any(greenlet_loom, greenlet_shuttle))]
 mod imp {
+    #[cfg(greenlet_loom)]
+    pub(crate) use super::watched::{AtomicBool, AtomicUsize};
     use super::{lock, model};
-    pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use model::sync::atomic::Ordering;
+    #[cfg(greenlet_shuttle)]
+    pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize};
     pub(crate) use model::sync::{Arc, Condvar, Mutex, MutexGuard};
     use std::fmt;
     use std::marker::PhantomData;
@@ -90,6 +94,56 @@ mod imp {
     pub(crate) fn panicking() -> bool {
         false
     }
+}
+
+/// loom's atomics, whose loads it cannot overlook.
+///
+/// To find what a write could come before, loom 0.7 looks at the last access to the same
+/// atomic only. A load does not depend on other loads, so if that last access is a load
+/// of the writer's own (as before each `compare_exchange` loop), earlier loads of other
+/// threads are not seen behind it, and the write is never tried before them. Here each
+/// load first touches a second atomic by a read-modify-write, which depends on all others
+/// of its kind: so whatever comes after a load is also tried before it. It is relaxed and
+/// so adds no order that the crate could lean on.
+#[cfg(greenlet_loom)]
+mod watched {
+    use super::model::sync::atomic;
+    use std::ops::Deref;
+    use std::sync::atomic::Ordering;
+
+    macro_rules! watched {
+        ($name:ident, $value:ty) => {
+            #[derive(Debug)]
+            pub(crate) struct $name {
+                inner: atomic::$name,
+                loads: atomic::AtomicBool,
+            }
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    let loads = atomic::AtomicBool::new(false);
+                    $name {
+                        inner: atomic::$name::new(value),
+                        loads,
+                    }
+                }
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    self.loads.swap(false, Ordering::Relaxed);
+                    self.inner.load(order)
+                }
+            }
+
+            /// Writes are loom's own.
+            impl Deref for $name {
+                type Target = atomic::$name;
+                fn deref(&self) -> &Self::Target {
+                    &self.inner
+                }
+            }
+        };
+    }
+    watched!(AtomicUsize, usize);
+    watched!(AtomicBool, bool);
 }
 
 #[cfg(not(greenlet_loom))]

@@ -8,11 +8,11 @@
 //! A task keeps its open [`timeout`](crate::timeout()), [`scope`](crate::scope())
 //! and [`shield`](crate::shield) frames in order of opening. A timeout's or
 //! scope's frame is *armed*, *pending* (fired, not raised yet), *committed* (fired,
-//! and the task's wait was ended for it, so that it cannot be taken back), *raised*,
-//! or *cancelled*. [`Task::due`] is the one place that decides what a wait raises:
-//! a kill before any frame, the outermost pending frame before inner ones (an
-//! inner scope would be caught inside the outer one and lose it), and nothing
-//! that lies outside the innermost shield.
+//! and the task's wait was ended for it, so that it cannot be taken back until that
+//! wait has raised), *raised*, or *cancelled*. [`Task::due`] is the one place that
+//! decides what a wait raises: a kill before any frame, the outermost pending frame
+//! before inner ones (an inner scope would be caught inside the outer one and lose
+//! it), and nothing that lies outside the innermost shield.
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
@@ -129,6 +129,10 @@ impl Task {
     #[cold]
     fn due_slow(&self) -> Option<Unwind> {
         let mut frames = self.frames.borrow_mut();
+        // The wait raises, if not for this frame then for one that goes before it.
+        if let Some(frame) = frames.iter_mut().find(|f| f.state == FrameState::Committed) {
+            frame.state = FrameState::Pending;
+        }
         let open = frames.iter().rposition(|f| f.shield).map_or(0, |i| i + 1);
         if self.killed.get() && !self.ended.get() && open == 0 {
             self.kills_raised.set(self.kills_raised.get() + 1);

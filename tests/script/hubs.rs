@@ -349,12 +349,21 @@ struct Scope<'a> {
     deadline: Cell<Option<Instant>>,
     /// It may have expired before it was reset.
     passed: Cell<bool>,
+    outer: Option<&'a Scope<'a>>,
 }
 
 impl Scope<'_> {
     /// Before a reset.
     fn note(&self) {
         self.passed.set(self.may_be_over());
+    }
+
+    /// So many further out, or the outermost.
+    fn further_out(&self, out: usize) -> &Scope<'_> {
+        match self.outer {
+            Some(outer) if out > 0 => outer.further_out(out - 1),
+            _ => self,
+        }
     }
 
     fn may_be_over(&self) -> bool {
@@ -404,21 +413,21 @@ impl<'w> Party<'w> {
     fn run(&self, ops: &[Op], scope: Option<&Scope<'_>>) {
         for op in ops {
             match op {
-                Op::Timeout(d, body) => self.timeout(*d, body),
-                Op::Shield(body) => shield(|| self.shielded(body)),
+                Op::Timeout(d, body) => self.timeout(*d, body, scope),
+                Op::Shield(body) => shield(|| self.shielded(body, scope)),
                 Op::Swallow(body) => {
                     let ran = catch_unwind(AssertUnwindSafe(|| self.run(body, scope)));
                     self.world.note(self.me, &ran);
                 }
-                Op::Reset(d) => {
-                    if let Some(scope) = scope {
+                Op::Reset(d, out) => {
+                    if let Some(scope) = scope.map(|s| s.further_out(*out)) {
                         scope.note();
                         scope.deadline.set(Some(Instant::now() + tick(*d)));
                         scope.handle.reset(tick(*d));
                     }
                 }
-                Op::Cancel => {
-                    if let Some(scope) = scope {
+                Op::Cancel(out) => {
+                    if let Some(scope) = scope.map(|s| s.further_out(*out)) {
                         scope.note();
                         scope.deadline.set(None);
                         scope.handle.cancel();
@@ -431,14 +440,14 @@ impl<'w> Party<'w> {
     }
 
     /// Only its own panics come out of a shield.
-    fn shielded(&self, body: &[Op]) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.run(body, None))) {
+    fn shielded(&self, body: &[Op], scope: Option<&Scope<'_>>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.run(body, scope))) {
             self.check(payload.is::<Deliberate>(), "a shield has let something in");
             resume_unwind(payload);
         }
     }
 
-    fn timeout(&self, d: Ms, body: &[Op]) {
+    fn timeout(&self, d: Ms, body: &[Op], outer: Option<&Scope<'_>>) {
         let deadline = Cell::new(Some(Instant::now() + tick(d)));
         let may_be_over = Cell::new(false);
         let result = greenlet::Timeout::after(tick(d)).run(|handle| {
@@ -446,6 +455,7 @@ impl<'w> Party<'w> {
                 handle,
                 deadline,
                 passed: Cell::new(false),
+                outer,
             };
             let _end = super::world::Defer(|| may_be_over.set(scope.may_be_over()));
             self.run(body, Some(&scope));
@@ -560,7 +570,7 @@ impl<'w> Party<'w> {
                     }
                 }
             }
-            Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Reset(_) | Op::Cancel => {
+            Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Reset(..) | Op::Cancel(_) => {
                 unreachable!("done by `run`")
             }
         }

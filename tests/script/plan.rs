@@ -35,9 +35,9 @@ pub(crate) enum Op {
     /// `catch_unwind`: a kill is raised again at the next wait, an expiry is not.
     Swallow(Vec<Op>),
     Panic,
-    /// Of the innermost timeout scope of the same list.
-    Reset(Ms),
-    Cancel,
+    /// Of the timeout scope so many further out than the innermost one, or of the outermost.
+    Reset(Ms, usize),
+    Cancel(usize),
     EventWait(usize, Option<Ms>),
     EventSet(usize),
     EventClear(usize),

@@ -35,8 +35,16 @@ fn limit(limit: Option<u64>) -> Lim {
 struct Place {
     greenlets: usize,
     depth: usize,
-    /// The innermost timeout scope of the list, as the operations on its handle mean it.
-    scope: Option<usize>,
+    /// The depths of the timeout scopes that are open, one bit each.
+    scopes: u32,
+}
+
+impl Place {
+    /// The depth of the timeout scope so many further out than the innermost one.
+    fn scope(self, out: usize) -> u32 {
+        let depths = (0..u32::BITS).rev().filter(|d| self.scopes & 1 << d != 0);
+        depths.take(out + 1).last().unwrap_or(0)
+    }
 }
 
 fn write(f: &mut Formatter<'_>, ops: &[Op], place: Place) -> fmt::Result {
@@ -59,14 +67,13 @@ fn write(f: &mut Formatter<'_>, ops: &[Op], place: Place) -> fmt::Result {
             Op::Detach(t) => writeln!(f, "drop(g{});", t % greenlets),
             Op::Timeout(d, body) => {
                 writeln!(f, "Timeout::after(ms({d})).run(|t{depth}| {{")?;
-                let scope = Some(depth);
-                write(f, body, Place { scope, ..inner })?;
+                let scopes = place.scopes | 1 << depth;
+                write(f, body, Place { scopes, ..inner })?;
                 writeln!(f, "{indent}}});")
             }
             Op::Shield(body) => {
                 writeln!(f, "shield(|| {{")?;
-                let scope = None;
-                write(f, body, Place { scope, ..inner })?;
+                write(f, body, inner)?;
                 writeln!(f, "{indent}}});")
             }
             Op::Swallow(body) => {
@@ -75,11 +82,11 @@ fn write(f: &mut Formatter<'_>, ops: &[Op], place: Place) -> fmt::Result {
                 writeln!(f, "{indent}}});")
             }
             Op::Panic => writeln!(f, "resume_unwind(Box::new(Deliberate));"),
-            Op::Reset(_) | Op::Cancel if place.scope.is_none() => {
+            Op::Reset(..) | Op::Cancel(_) if place.scopes == 0 => {
                 writeln!(f, "// {op:?}: there is no scope")
             }
-            Op::Reset(d) => writeln!(f, "t{}.reset(ms({d}));", place.scope.unwrap_or(0)),
-            Op::Cancel => writeln!(f, "t{}.cancel();", place.scope.unwrap_or(0)),
+            Op::Reset(d, out) => writeln!(f, "t{}.reset(ms({d}));", place.scope(*out)),
+            Op::Cancel(out) => writeln!(f, "t{}.cancel();", place.scope(*out)),
             Op::EventWait(e, l) => writeln!(f, "e{e}.{};", Call("wait", "", limit(*l))),
             Op::EventSet(e) => writeln!(f, "e{e}.set();"),
             Op::EventClear(e) => writeln!(f, "e{e}.clear();"),
@@ -148,11 +155,11 @@ impl Display for Plan {
                 d => writeln!(f, "let g{i} = spawn_later(ms({d}), || {{")?,
             }
             let greenlets = self.scripts.len();
-            let (depth, scope) = (1, None);
+            let (depth, scopes) = (1, 0);
             let place = Place {
                 greenlets,
                 depth,
-                scope,
+                scopes,
             };
             write(f, ops, place)?;
             writeln!(f, "}});")?;

@@ -2,7 +2,7 @@
 
 use super::model::{FrameState, Grant, Model, Ms};
 use super::plan::Op;
-use super::world::{AnyPermit, Here, InWait, World, handle, ms, queue};
+use super::world::{AnyPermit, Here, InWait, Scope, World, handle, ms, queue};
 use greenlet::sync::GetError;
 use greenlet::{Waitable, wait_any, wait_any_timeout};
 
@@ -72,8 +72,9 @@ impl World {
                 self.instant(me, "detach", (), || drop(handle));
             }
             Op::WaitAny(set, t, limit) => self.wait_any(me, set, t, limit),
-            Op::Reset(d) => {
-                if let Some((id, handle)) = here.scope {
+            Op::Reset(d, out) => {
+                if let Some(Scope { id, handle, .. }) = here.scope.map(|s| s.further_out(out)) {
+                    let id = *id;
                     self.model().reset(me, id, Some(d));
                     self.instant(me, "reset", true, || {
                         handle.reset(ms(d));
@@ -81,8 +82,9 @@ impl World {
                     });
                 }
             }
-            Op::Cancel => {
-                if let Some((id, handle)) = here.scope {
+            Op::Cancel(out) => {
+                if let Some(Scope { id, handle, .. }) = here.scope.map(|s| s.further_out(out)) {
+                    let id = *id;
                     let mut model = self.model();
                     let frame = model.frame(me, id);
                     let (state, deadline) = (frame.state, frame.deadline);

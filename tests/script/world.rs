@@ -176,7 +176,22 @@ pub(crate) fn ms(n: Ms) -> Duration {
 pub(crate) struct Here<'a, 'w> {
     pub(crate) me: usize,
     pub(crate) held: &'a RefCell<Vec<Held<'w>>>,
-    pub(crate) scope: Option<(u64, &'a TimeoutHandle)>,
+    pub(crate) scope: Option<&'a Scope<'a>>,
+}
+
+/// An open timeout scope, and the one around it, of the same greenlet.
+pub(crate) struct Scope<'a> {
+    pub(crate) id: u64,
+    pub(crate) handle: &'a TimeoutHandle,
+    outer: Option<&'a Scope<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    /// So many further out, or the outermost.
+    pub(crate) fn further_out(&'a self, out: usize) -> &'a Scope<'a> {
+        let all = std::iter::successors(Some(self), |scope| scope.outer);
+        all.take(out + 1).last().expect("itself at least")
+    }
 }
 
 impl World {
@@ -313,15 +328,7 @@ impl World {
                     let id = self.model().open(here.me, None);
                     let _close =
                         Defer(|| self.model().tasks[here.me].frames.retain(|f| f.id != id));
-                    greenlet::shield(|| {
-                        self.run(
-                            body,
-                            Here {
-                                scope: None,
-                                ..here
-                            },
-                        )
-                    });
+                    greenlet::shield(|| self.run(body, here));
                 }
                 Op::Swallow(body) => {
                     let result = catch_unwind(AssertUnwindSafe(|| self.run(body, here)));
@@ -354,8 +361,9 @@ impl World {
                     }
                 }
             });
-            greenlet::Timeout::after(ms(limit)).run(|t| {
-                let scope = Some((id, t));
+            greenlet::Timeout::after(ms(limit)).run(|handle| {
+                let outer = here.scope;
+                let scope = Some(&Scope { id, handle, outer });
                 self.run(body, Here { scope, ..here });
             })
         };

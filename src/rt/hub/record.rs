@@ -1,7 +1,7 @@
 //! The record of one greenlet, or of the root.
 
 use super::{HubRef, RecordRef};
-use crate::rt::coroutine::{self, Job, Worker, Yielder};
+use crate::rt::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
 use crate::rt::inbox::{Inbox, Waiter};
 use crate::rt::sync::Arc;
 use crate::rt::task::{Name, Task};
@@ -38,6 +38,7 @@ pub(crate) struct Record {
     pub(super) no_stack: Cell<Option<io::Error>>,
     pub(super) stack_size: Cell<usize>,
     pub(super) name: RefCell<Option<Name>>,
+    pub(super) origin: Origin<Record>,
 }
 
 impl Record {
@@ -56,6 +57,7 @@ impl Record {
             stack_size: Cell::new(0),
             name: RefCell::new(None),
             timer: Cell::new(None),
+            origin: Origin::new(),
         })
     }
 
@@ -65,5 +67,11 @@ impl Record {
 
     pub(crate) fn name(&self) -> Option<Name> {
         self.name.borrow().clone()
+    }
+}
+
+impl Leaked for Record {
+    fn origin(&self) -> &Origin<Self> {
+        &self.origin
     }
 }

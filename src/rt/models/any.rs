@@ -3,9 +3,10 @@
 use super::super::clock::Limit;
 use super::super::task::Site;
 use super::super::wait::{Latch, wait_any};
-use super::{Seen, explore, thread};
-use crate::sync::Event;
-use crate::{run, spawn};
+use super::hub::on_hub;
+use super::{Seen, explore, nobody_waits, thread};
+use crate::sync::{AsyncResult, Event};
+use crate::{JoinError, run, spawn, wait_all, wait_any as wait_any_of};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,4 +122,86 @@ fn two_nodes_of_a_greenlet() {
         }
     });
     seen.all(2);
+}
+
+/// Three of different kinds fire at once, for a greenlet: an event, a result, and the end
+/// of another greenlet, by a kill. One wins; the others keep what they have for those who
+/// come for it later.
+#[test]
+fn event_result_and_end_at_once() {
+    let seen = Seen::new();
+    explore("event_result_and_end_at_once", Some(2), {
+        let seen = seen.clone();
+        move || {
+            let event = Arc::new(Event::new());
+            let result = Arc::new(AsyncResult::<Box<usize>>::new());
+            let setter = thread({
+                let result = result.clone();
+                move || result.set(Box::new(7)).unwrap()
+            });
+            let hub = on_hub({
+                let (event, seen) = (event.clone(), seen.clone());
+                move || {
+                    let sleeper = Arc::new(spawn(|| Event::new().wait()));
+                    let killer = thread({
+                        let sleeper = sleeper.clone();
+                        move || sleeper.kill()
+                    });
+                    let waiter = spawn(move || {
+                        let won = wait_any_of(&[&*event, &*result, &*sleeper]);
+                        let ready = || {
+                            let killed = matches!(sleeper.error(), Some(JoinError::Killed));
+                            [event.is_set(), result.is_successful(), killed]
+                        };
+                        assert!(ready()[won]);
+                        seen.hit(won);
+                        // A second wake for the first wait would come into this one.
+                        assert!(!Event::new().wait_timeout(Duration::ZERO));
+                        wait_all(&[&*sleeper, &*result, &*event]);
+                        assert_eq!(ready(), [true; 3]);
+                        nobody_waits(&(&event, &result, &sleeper));
+                    });
+                    waiter.join().unwrap();
+                    killer.join().unwrap();
+                }
+            });
+            event.set();
+            setter.join().unwrap();
+            hub.join().unwrap();
+        }
+    });
+    seen.all(3);
+}
+
+/// Two threads wait for the same two; who loses one of the nodes does not keep it from
+/// the other.
+#[test]
+fn two_wait_for_the_same_two() {
+    explore("two_wait_for_the_same_two", Some(2), || {
+        let both = Arc::new((Event::new(), AsyncResult::<Box<usize>>::new()));
+        let other = thread({
+            let both = both.clone();
+            move || {
+                if wait_any_of(&[&both.1, &both.0]) == 0 {
+                    assert!(both.1.value().is_some_and(|value| **value == 7));
+                }
+                wait_all(&[&both.0, &both.1]);
+            }
+        });
+        let setter = thread({
+            let both = both.clone();
+            move || {
+                both.1.set(Box::new(7)).unwrap();
+                both.0.set();
+            }
+        });
+        if wait_any_of(&[&both.0, &both.1]) == 1 {
+            assert!(both.1.value().is_some_and(|value| **value == 7));
+        }
+        wait_all(&[&both.0, &both.1]);
+        for thread in [other, setter] {
+            thread.join().unwrap();
+        }
+        nobody_waits(&both);
+    });
 }

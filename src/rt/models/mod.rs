@@ -58,12 +58,17 @@
 // that turn on an earlier one: where that showed, a model runs with its sides on
 // either thread.
 
+mod abandoned;
 mod any;
+mod batches;
+mod between_hubs;
 mod ends;
+mod greenlets;
 mod hub;
 mod inbox;
 mod primitives;
 mod queues;
+mod races;
 #[cfg(all(unix, feature = "net"))]
 mod readiness;
 mod wait;
@@ -84,6 +89,9 @@ fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync + 's
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = bound;
     builder.max_branches = 20_000;
+    // Whatever loom's own variables say: a model that is cut short proves nothing.
+    (builder.max_permutations, builder.max_duration) = (None, None);
+    builder.checkpoint_file = None;
     builder.check({
         let runs = runs.clone();
         move || {
@@ -131,6 +139,16 @@ impl Seen {
             counts[..n].iter().all(|&c| c > 0),
             "an end was never had: {counts:?}"
         );
+    }
+}
+
+/// Nobody is in any line of what this shows.
+fn nobody_waits(of: &dyn std::fmt::Debug) {
+    let text = format!("{of:?}");
+    for list in ["waiting: ", "getters: ", "putters: ", "joiners: "] {
+        for (at, _) in text.match_indices(list) {
+            assert!(text[at + list.len()..].starts_with('0'), "{text}");
+        }
     }
 }
 

@@ -229,7 +229,7 @@ fn hand_off_against_leaving() {
 /// The head needs more than there is and leaves: the next one is let in.
 #[test]
 fn head_that_leaves_lets_the_next_in() {
-    explore("head_that_leaves_lets_the_next_in", None, || {
+    explore("head_that_leaves_lets_the_next_in", Some(5), || {
         let permits = Arc::new(Semaphore::new(1));
         let head = thread({
             let permits = permits.clone();
