@@ -6,6 +6,8 @@
 //!     cargo test --release --lib models -- --test-threads=1 --nocapture
 //! ```
 //!
+//! For a long run, `GREENLET_LOOM_MORE=1` allows one preemption more in each model.
+//!
 //! What is raced is the crate's own code. Three things stand in for what loom has
 //! not:
 //!
@@ -70,6 +72,9 @@ use std::time::Instant;
 /// all), and says how many there were.
 fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     println!("model {name}");
+    let more = std::env::var("GREENLET_LOOM_MORE");
+    let more: usize = more.map_or(0, |n| n.parse().expect("a number of preemptions"));
+    let bound = bound.map(|b| b + more);
     let (runs, began) = (Arc::new(Plain::new(0)), Instant::now());
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = bound;
