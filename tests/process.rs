@@ -19,9 +19,11 @@ use std::time::Duration;
 use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Greenlet, HubHandle, HubThread, JoinError, deadlock_after, finally, join_all, now,
-    run, scope, shield, sleep, spawn, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
+    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
+#[cfg(target_os = "linux")]
+use greenlet::{Greenlet, HubHandle, JoinError};
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
 const SIGABRT: i32 = 6;

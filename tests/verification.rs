@@ -48,6 +48,7 @@ fn names(text: &str) -> Vec<(&str, &str)> {
 struct Function {
     text: String,
     is_test: bool,
+    is_method: bool,
 }
 
 /// The functions of a file that rustfmt has formatted.
@@ -79,7 +80,16 @@ fn functions(source: &str) -> BTreeMap<String, Function> {
         assert!(!ignored, "{name} is ignored");
         let is_test = attributes.contains(&"#[test]");
         let text = lines[at..end].join("\n");
-        found.insert(name, Function { text, is_test });
+        let arguments = text
+            .split_once('(')
+            .map_or("", |(_, rest)| rest.trim_start());
+        let is_method = arguments.trim_start_matches('&').starts_with("self");
+        let function = Function {
+            text,
+            is_test,
+            is_method,
+        };
+        found.insert(name, function);
     }
     found
 }
@@ -107,12 +117,12 @@ fn sources(dir: &str) -> BTreeMap<String, String> {
     named.collect()
 }
 
-/// Whether a text calls the function of that name, or passes it on.
-fn calls(text: &str, name: &str) -> bool {
+/// Whether a text calls the function or method of that name, or passes the function on.
+fn calls(text: &str, name: &str, is_method: bool) -> bool {
     text.match_indices(name).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + name.len()..].chars().next();
-        before.is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
+        before.is_none_or(|c| !(c.is_alphanumeric() || c == '_') && (c == '.') == is_method)
             && after.is_some_and(|c| "(,)".contains(c))
     })
 }
@@ -163,16 +173,20 @@ fn no_model_is_left_out_and_none_runs_alone() {
         let files = sources(&format!("src/rt/{dir}"));
         let all: BTreeMap<String, Function> = files.values().flat_map(|s| functions(s)).collect();
         // Who starts a thread, or calls one who does.
-        let mut starters = BTreeSet::from(["thread".to_owned(), "on_hub".to_owned()]);
+        let mut starters = BTreeSet::new();
         loop {
-            let more: BTreeSet<String> = all
+            let more: BTreeSet<&str> = all
                 .iter()
-                .filter(|(name, _)| !starters.contains(*name))
+                .filter(|(name, _)| !starters.contains(&***name))
                 .filter(|(_, function)| {
                     let body = function.text.split_once('{').map_or("", |(_, body)| body);
-                    body.contains("thread::spawn(") || starters.iter().any(|s| calls(body, s))
+                    let calls = |s: &&&str| calls(body, s, all[**s].is_method);
+                    ["thread::spawn(", "thread::Builder::new()"]
+                        .iter()
+                        .any(|start| body.contains(start))
+                        || starters.iter().any(|s| calls(&s))
                 })
-                .map(|(name, _)| name.clone())
+                .map(|(name, _)| &**name)
                 .collect();
             if more.is_empty() {
                 break;
@@ -181,16 +195,108 @@ fn no_model_is_left_out_and_none_runs_alone() {
         }
         let mut count = 0;
         for (file, source) in &files {
+            let declared = files["mod"].contains(&format!("\nmod {file};"));
+            assert!(declared || file == "mod", "{dir}/{file} is not compiled");
             for (test, _) in functions(source).iter().filter(|(_, f)| f.is_test) {
                 count += 1;
                 let name = (&*format!("{dir}/{file}"), &**test);
                 let listed = named.contains(&name);
                 assert!(listed, "{name:?} is not in VERIFICATION.md");
-                assert!(starters.contains(test), "{name:?} starts no second thread");
+                assert!(
+                    starters.contains(&**test),
+                    "{name:?} starts no second thread"
+                );
             }
         }
         assert!(count >= 9, "{dir}: {count}");
     }
+}
+
+/// The list of loom's models has each of them, with the bound that it has in the source.
+#[test]
+fn the_list_of_models_is_that_of_the_source() {
+    let Some(document) = document() else { return };
+    let (_, list) = document.split_once("\n| model |").expect("the list");
+    let mut listed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in list.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`');
+        listed.entry(name).or_default().insert(cells[2]);
+    }
+    let mut compared = 0;
+    for (file, source) in sources("src/rt/models") {
+        for (test, function) in functions(&source).iter().filter(|(_, f)| f.is_test) {
+            let name = format!("models/{file}::{test}");
+            let Some(bounds) = listed.remove(&*name) else {
+                panic!("{name} is not in the list of models");
+            };
+            // `explore("NAME", Some(3), ...`, or a helper that is given the name and 3.
+            let text = function.text.split_whitespace().collect::<String>();
+            let Some((_, rest)) = text.split_once(&format!("\"{test}\",")) else {
+                continue;
+            };
+            let bound = match rest.split(['(', ',', ')']).next().unwrap() {
+                "None" => "none",
+                "Some" => rest[5..].split(')').next().unwrap(),
+                number if number.parse::<usize>().is_ok() => number,
+                _ => continue, // it is in the helper
+            };
+            compared += 1;
+            assert_eq!(bounds, BTreeSet::from([bound]), "the bound of {name}");
+        }
+    }
+    assert!(compared > 60, "{compared} bounds");
+    assert!(listed.is_empty(), "no such models: {listed:?}");
+}
+
+/// The faults can be put in: their lines stand once in their files. And there are tests of
+/// the names that are to notice them.
+#[test]
+fn every_fault_fits_the_source() {
+    if document().is_none() {
+        return;
+    }
+    let list = read("verify/mutants.txt");
+    let (tests, models) = (sources("tests"), sources("src/rt/models"));
+    let (mut name, mut file, mut old) = ("", "", Vec::new());
+    let mut wrong = Vec::new();
+    for line in list.lines() {
+        let (mark, rest) = line.split_at_checked(2).unwrap_or((line, ""));
+        match mark {
+            "= " => (name, old) = (rest, Vec::new()),
+            "@ " => file = rest,
+            "- " | "-" => old.push(rest.trim()),
+            "? " => {
+                let text = read(file);
+                let lines: Vec<&str> = text.lines().map(str::trim).collect();
+                let places = lines.windows(old.len()).filter(|lines| *lines == old);
+                let places = places.count();
+                if places != 1 {
+                    wrong.push(format!("{name}: its lines stand {places} times in {file}"));
+                }
+                let (target, filter) = rest.split_once(' ').expect("a filter");
+                let there = match target {
+                    "loom" => filter.rsplit_once("::").is_some_and(|(path, test)| {
+                        let file = path.trim_start_matches("models::");
+                        let source = models.get(file);
+                        source.is_some_and(|s| functions(s).get(test).is_some_and(|f| f.is_test))
+                    }),
+                    "lib" => read("src/rt/timers.rs").contains("#[test]") && filter == "timers",
+                    // Any part of a name, or of a module's.
+                    target => tests.iter().any(|(file, source)| {
+                        let of_target = file.split('/').next() == Some(target);
+                        let part = filter.rsplit("::").next().unwrap();
+                        of_target && (source.contains(part) || file.contains(part))
+                    }),
+                };
+                if !there {
+                    wrong.push(format!("{name}: no test {rest}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ mod imp {
 /// so adds no order that the crate could lean on.
 #[cfg(greenlet_loom)]
 mod watched {
-    use super::model::sync::atomic;
+    use loom::sync::atomic;
     use std::ops::Deref;
     use std::sync::atomic::Ordering;
 

@@ -1,9 +1,10 @@
 //! Greenlets between hubs: joins, links, kills, spawns against the end of a hub, and
 //! all of it together with the primitives.
 
+use super::super::hub::Hub;
 use super::primitives::{Board, Depot, Vault};
 use super::{Count, NOW, Stage, Station, choose, explore, thread};
-use crate::sync::{Event, Queue};
+use crate::sync::{AsyncResult, Event, Queue};
 use crate::{Greenlet, HubHandle, JoinError, scope, shield, spawn, timeout, wait_any, yield_now};
 use std::sync::Arc;
 
@@ -121,6 +122,62 @@ fn spawn_against_hub_end() {
         other.end();
         assert_eq!(tally.linked.get(), 6);
         assert_eq!(tally.returned.get(), returned);
+    });
+}
+
+/// A thread ends with greenlets left, without `run`. Those who join them, link to them or
+/// kill them are told, and those who are in line with them are served.
+#[test]
+fn thread_that_ends_with_greenlets_left() {
+    explore("thread_that_ends_with_greenlets_left", 1500, 3, |seen| {
+        let (tally, board) = (Arc::new(Tally::default()), Board::new());
+        let (stop, started) = (Arc::new(Event::new()), Arc::new(AsyncResult::new()));
+        let doomed = thread({
+            let (stop, started) = (stop.clone(), started.clone());
+            move || {
+                started.set(HubHandle::current()).expect("set once");
+                stop.wait();
+                // As the thread's locals would do it.
+                Hub::close();
+            }
+        });
+        let handle = started.wait().expect("no error is set");
+        let mut stage = Stage::new(2);
+        let left = [(); 3].map(|()| Arc::new(handle.spawn(board.waiter())));
+        for greenlet in &left {
+            link(greenlet, &tally);
+            stage.spawn(board.waiter());
+            let greenlet = greenlet.clone();
+            stage.spawn(move || greenlet.wait());
+        }
+        let threads = [
+            thread(board.storm(2)),
+            thread(board.setter(1)),
+            thread(move || stop.set()),
+            thread({
+                let greenlet = left[choose(3)].clone();
+                move || greenlet.kill()
+            }),
+        ];
+        board.open();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        for greenlet in &left {
+            greenlet.wait();
+            let end = match greenlet.error() {
+                None => 0,
+                Some(JoinError::Killed) => 1,
+                Some(JoinError::HubClosed) => 2,
+                Some(error) => panic!("{error}"),
+            };
+            seen.add(end, &[1]);
+        }
+        assert_eq!(stage.end(), [6, 0, 0]);
+        doomed.join().unwrap();
+        assert_eq!(tally.linked.get(), 3);
+        board.storm(1)(); // the last of those who were left go out of line
+        board.check();
     });
 }
 
