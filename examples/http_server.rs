@@ -1,36 +1,44 @@
-//! A small HTTP/1.1 server: `http_server ADDR [--log]`, or `127.0.0.1:0` and it says which port.
+//! A small HTTP/1.1 server: `http_server ADDR [--log]` prints the address that it has bound
+//! (port 0 is any free one) and serves until SIGINT or SIGTERM, gracefully.
 //!
 //! One greenlet for each connection, in plain blocking style: keep-alive, pipelining, limits on
 //! head, body and time. `httparse` reads the heads; everything else is here.
 //!
 //! ```sh
-//! cargo run --release --example http_server 127.0.0.1:8080
+//! cargo run --release --features signal --example http_server 127.0.0.1:8080
 //! curl http://127.0.0.1:8080/hello
 //! curl --data-binary @README.md http://127.0.0.1:8080/echo
 //! ```
 
-use greenlet::Local;
-use greenlet::net::{Server, TcpStream};
-use greenlet::sync::Semaphore;
-use std::cell::Cell;
+use greenlet::net::{Server, Shutdown, TcpStream};
+use greenlet::signal::{SIGINT, SIGTERM, Signals};
+use greenlet::sync::{Event, Semaphore};
+use greenlet::{Local, timeout};
 use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a client may take.
+/// What a client may take: bytes, numbers and time.
 const HEAD: usize = 8 << 10;
 const HEADERS: usize = 64;
 const BODY: usize = 1 << 20;
-const HEAD_TIME: Duration = Duration::from_secs(5);
-const BODY_TIME: Duration = Duration::from_secs(10);
+const CONNECTIONS: usize = 10_000;
+const HEAD_TIME: Duration = Duration::from_secs(2);
+const BODY_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 const WRITE_TIME: Duration = Duration::from_secs(10);
 const HANDLER_TIME: Duration = Duration::from_secs(2);
+/// For what runs when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(3);
 
-/// How many `/work` requests are served at once; the others wait their turn.
+/// How many `/work` requests are served at once; the others wait in line.
 static WORKERS: Semaphore = Semaphore::new(4);
-
-/// The request that this greenlet is at: each has its own.
+/// The request that this greenlet is at.
 static REQUEST: Local<u64> = Local::new();
+static STOPPING: Event = Event::new();
+static LOG: OnceLock<bool> = OnceLock::new();
 
 struct Request {
     method: String,
@@ -45,39 +53,43 @@ struct Response {
 }
 
 impl Response {
-    fn new(status: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        let body = body.into();
+    fn new(body: impl Into<Vec<u8>>) -> Self {
+        let (status, body) = ("200 OK", body.into());
         Response { status, body }
     }
 
     /// A failure says what it is.
     fn failure(status: &'static str) -> Self {
-        Response::new(status, format!("{status}\n"))
+        let body = format!("{status}\n").into();
+        Response { status, body }
     }
 }
 
-fn log(text: std::fmt::Arguments<'_>) {
-    if std::env::args().any(|arg| arg == "--log") {
-        let id = REQUEST.get().unwrap_or_default();
-        eprintln!("[request {id}] {text}");
-    }
+/// Prints a line with the request's id, wherever in its greenlet this is called.
+macro_rules! log {
+    ($($text:tt)*) => {
+        if LOG.get() == Some(&true) {
+            let id = REQUEST.get().unwrap_or_default();
+            eprintln!("[request {id}] {}", format_args!($($text)*));
+        }
+    };
 }
 
-/// What the server does. It may wait as long as it likes: others run meanwhile.
-fn handle(request: &Request) -> Response {
-    log(format_args!("{} {}", request.method, request.path));
+/// What the server does. It may wait as it likes: others run meanwhile.
+fn handle(request: &mut Request) -> Response {
+    log!("{} {}", request.method, request.path);
     match (&*request.method, &*request.path) {
-        ("GET" | "HEAD", "/hello") => Response::new("200 OK", "hello, world\n"),
-        ("POST" | "PUT", "/echo") => Response::new("200 OK", request.body.clone()),
+        ("GET" | "HEAD", "/hello") => Response::new("hello, world\n"),
+        ("POST" | "PUT", "/echo") => Response::new(std::mem::take(&mut request.body)),
         ("GET", "/work") => {
             let _permit = WORKERS.acquire();
             greenlet::sleep(Duration::from_millis(20));
-            log(format_args!("worked"));
-            Response::new("200 OK", "done\n")
+            log!("worked");
+            Response::new("done\n")
         }
         ("GET", "/slow") => {
-            greenlet::sleep(Duration::from_secs(60));
-            Response::new("200 OK", "never\n")
+            greenlet::sleep(Duration::MAX);
+            unreachable!("a second before the end of time");
         }
         ("GET", "/panic") => panic!("as asked"),
         ("GET" | "HEAD" | "POST" | "PUT", _) => Response::failure("404 Not Found"),
@@ -85,9 +97,9 @@ fn handle(request: &Request) -> Response {
     }
 }
 
-/// Why a connection ends before its client wants to.
+/// Why a connection ends before its client wants it to.
 enum End {
-    /// Nothing more can be said to it.
+    /// Nothing can be said to it any more.
     Gone,
     Tell(&'static str),
 }
@@ -100,42 +112,62 @@ impl From<io::Error> for End {
 
 struct Connection {
     stream: TcpStream,
-    /// Received, and not used yet: with pipelining it holds the next requests too.
+    /// Received and not used yet: with pipelining it holds the next requests too.
     input: Vec<u8>,
     /// Answers that have not been sent.
     output: Vec<u8>,
 }
 
 impl Connection {
+    /// From a greeting to the end.
+    fn run(mut self) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        // A client that does not read is not waited for.
+        self.stream.set_write_timeout(Some(WRITE_TIME))?;
+        match self.serve() {
+            Ok(()) => {}
+            Err(End::Gone) => return Ok(()),
+            Err(End::Tell(why)) => self.answer(&Response::failure(why), false, true),
+        }
+        self.flush()?;
+        // If it were closed with bytes unread it would be reset, and the client might lose
+        // the answer: so some are read first.
+        self.stream.shutdown(Shutdown::Write)?;
+        let rest = &mut (&self.stream).take(4 * BODY as u64);
+        let _ = timeout(HEAD_TIME, || io::copy(rest, &mut io::sink()));
+        Ok(())
+    }
+
     /// Serves requests until the client or one of the limits ends it.
-    fn serve(&mut self, next_id: &Cell<u64>) -> Result<(), End> {
-        while let Some((mut request, length, expects)) = self.head()? {
-            next_id.set(next_id.get() + 1);
-            REQUEST.set(next_id.get());
-            request.body = self.body(length, expects)?;
-            let answer = greenlet::timeout(HANDLER_TIME, || handle(&request));
+    fn serve(&mut self) -> Result<(), End> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        while let Some((mut request, length, asks)) = self.head()? {
+            REQUEST.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+            request.body = self.body(length, asks)?;
+            let answer = timeout(HANDLER_TIME, || handle(&mut request));
             let answer = answer.unwrap_or_else(|_| Response::failure("503 Service Unavailable"));
-            self.answer(&answer, request.keep_alive, request.method == "HEAD");
-            if !request.keep_alive {
+            let keep_alive = request.keep_alive && !STOPPING.is_set();
+            self.answer(&answer, keep_alive, request.method != "HEAD");
+            if !keep_alive {
                 break;
             }
         }
-        Ok(self.flush()?)
+        Ok(())
     }
 
     /// The next request without its body, that body's length, and whether the client waits to
-    /// be told to send it. `None` if the client has ended.
+    /// be asked for it. `None` if there is no more.
     fn head(&mut self) -> Result<Option<(Request, usize, bool)>, End> {
         if self.input.is_empty() {
             self.flush()?;
             // Nothing is said to a client that says nothing.
-            match greenlet::timeout(IDLE_TIME, || self.receive()) {
+            match timeout(IDLE_TIME, || self.receive()) {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) | Err(_) => return Ok(None),
                 Ok(Err(error)) => return Err(error.into()),
             }
         }
-        let head = greenlet::timeout(HEAD_TIME, || {
+        let head = timeout(HEAD_TIME, || {
             loop {
                 if let Some(head) = parse(&mut self.input)? {
                     return Ok(head);
@@ -146,17 +178,18 @@ impl Connection {
                 }
             }
         });
-        head.unwrap_or(Err(End::Tell("408 Request Timeout"))).map(Some)
+        head.unwrap_or(Err(End::Tell("408 Request Timeout")))
+            .map(Some)
     }
 
-    fn body(&mut self, length: usize, expects: bool) -> Result<Vec<u8>, End> {
+    fn body(&mut self, length: usize, asks: bool) -> Result<Vec<u8>, End> {
         if self.input.len() < length {
-            if expects {
-                self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if asks {
+                self.output.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             self.flush()?;
         }
-        let all = greenlet::timeout(BODY_TIME, || {
+        let all = timeout(BODY_TIME, || {
             while self.input.len() < length {
                 if self.receive()? == 0 {
                     return Err(End::Gone);
@@ -167,25 +200,23 @@ impl Connection {
         all.unwrap_or(Err(End::Tell("408 Request Timeout")))
     }
 
-    fn answer(&mut self, response: &Response, keep_alive: bool, head_only: bool) {
+    fn answer(&mut self, response: &Response, keep_alive: bool, with_body: bool) {
         let connection = if keep_alive { "keep-alive" } else { "close" };
-        write!(
-            self.output,
-            "HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: {connection}\r\n\r\n",
-            response.status,
-            response.body.len(),
-        )
-        .expect("a vector takes all");
-        if !head_only {
-            self.output.extend_from_slice(&response.body);
+        let (status, length) = (response.status, response.body.len());
+        let head = format_args!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: {connection}\r\n\r\n"
+        );
+        self.output.write_fmt(head).expect("a vector takes all");
+        if with_body {
+            self.output.extend(&response.body);
         }
     }
 
     /// Some more bytes; 0 is the end.
     fn receive(&mut self) -> io::Result<usize> {
-        let mut some = [0; 2048];
+        let mut some = [0; 4096];
         let n = self.stream.read(&mut some)?;
-        self.input.extend_from_slice(&some[..n]);
+        self.input.extend(&some[..n]);
         Ok(n)
     }
 
@@ -209,26 +240,36 @@ fn parse(input: &mut Vec<u8>) -> Result<Option<(Request, usize, bool)>, End> {
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(LARGE),
         Err(_) => return Err(BAD),
     };
-    let (mut length, mut keep_alive, mut expects) = (None, head.version == Some(1), false);
+    let newer = head.version == Some(1);
+    let (mut length, mut keep_alive, mut asks, mut hosts) = (None, newer, false, 0);
     for header in &*head.headers {
-        let value = std::str::from_utf8(header.value).map_err(|_| BAD)?.trim();
-        match &*header.name.to_ascii_lowercase() {
-            "content-length" => {
-                let digits = value.bytes().all(|b| b.is_ascii_digit());
-                let said = value.parse().ok().filter(|_| digits).ok_or(BAD)?;
-                // Two that differ are an attack.
-                if length.replace(said).is_some_and(|before: usize| before != said) {
-                    return Err(BAD);
-                }
+        let value = std::str::from_utf8(header.value).map_err(|_| BAD)?;
+        let is = |name| header.name.eq_ignore_ascii_case(name);
+        let says = |what| {
+            let mut parts = value.split(',');
+            parts.any(|part| part.trim().eq_ignore_ascii_case(what))
+        };
+        if is("content-length") {
+            if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(BAD);
             }
-            "transfer-encoding" => return Err(End::Tell("411 Length Required")),
-            "connection" => {
-                let says = |what| value.split(',').any(|v| v.trim().eq_ignore_ascii_case(what));
-                keep_alive = !says("close") && (keep_alive || says("keep-alive"));
+            let said = value.parse().unwrap_or(usize::MAX);
+            // Two that differ are an attack.
+            if length.replace(said).is_some_and(|before| before != said) {
+                return Err(BAD);
             }
-            "expect" => expects = value.eq_ignore_ascii_case("100-continue"),
-            _ => {}
+        } else if is("transfer-encoding") {
+            return Err(End::Tell("411 Length Required"));
+        } else if is("connection") {
+            keep_alive = !says("close") && (keep_alive || says("keep-alive"));
+        } else if is("expect") {
+            asks = says("100-continue");
+        } else if is("host") {
+            hosts += 1;
         }
+    }
+    if newer && hosts != 1 {
+        return Err(BAD);
     }
     let length = length.unwrap_or(0);
     if length > BODY {
@@ -241,46 +282,53 @@ fn parse(input: &mut Vec<u8>) -> Result<Option<(Request, usize, bool)>, End> {
         body: Vec::new(),
     };
     input.drain(..used);
-    Ok(Some((request, length, expects)))
+    Ok(Some((request, length, asks)))
 }
 
-/// From a greeting to the end.
-fn connection(stream: TcpStream, next_id: &Cell<u64>) {
-    // A client that does not read is not waited for.
-    let ready = stream.set_nodelay(true).and(stream.set_write_timeout(Some(WRITE_TIME)));
-    if ready.is_err() {
-        return; // It is gone.
-    }
-    let (input, output) = (Vec::new(), Vec::new());
-    let mut connection = Connection { stream, input, output };
-    if let Err(End::Tell(why)) = connection.serve(next_id) {
-        connection.answer(&Response::failure(why), false, false);
-        if connection.flush().is_ok() {
-            linger(&mut connection);
+fn serve(address: &str) -> io::Result<()> {
+    // A connection is an open file; the system lets a process have more if it asks.
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let signals = Signals::new([SIGINT, SIGTERM])?;
+    let server = Server::bind(address)?.max_connections(CONNECTIONS);
+    println!("{}", server.local_addr());
+    server.start(|stream, _peer| {
+        let (input, output) = (Vec::new(), Vec::new());
+        // That a client is gone ends its connection, and nothing else.
+        let _ = Connection {
+            stream,
+            input,
+            output,
         }
-    }
-}
-
-/// A connection that is closed with bytes unread is reset, and the client may not see the
-/// answer: so some more are read first.
-fn linger(connection: &mut Connection) {
-    let _ = connection.stream.shutdown(std::net::Shutdown::Write);
-    let _ = greenlet::timeout(Duration::from_secs(1), || {
-        let mut left = 4 * BODY;
-        while left > 0 {
-            match connection.stream.read(&mut [0; 2048]) {
-                Ok(n @ 1..) => left = left.saturating_sub(n),
-                _ => break,
-            }
-        }
-    });
-}
-
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-    let server = Server::bind(&*address)?.max_connections(10_000);
-    println!("listening on {}", server.local_addr());
-    let next_id = Cell::new(0);
-    server.run(|stream, _peer| connection(stream, &next_id))?;
+        .run();
+    })?;
+    signals.wait()?;
+    STOPPING.set();
+    let stopped = server.stop(GRACE)?;
+    println!(
+        "{} connections, {} of them killed",
+        stopped.accepted, stopped.killed
+    );
     Ok(())
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let address = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [address] => address,
+        [address, "--log"] | ["--log", address] => {
+            LOG.get_or_init(|| true);
+            address
+        }
+        _ => {
+            eprintln!("usage: http_server ADDR [--log]");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(address) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("http_server: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

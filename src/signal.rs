@@ -168,7 +168,7 @@ impl Signals {
     /// ```
     #[track_caller]
     pub fn wait_timeout(&self, limit: Duration) -> io::Result<Option<i32>> {
-        let limit = Limit::After(limit).fixed(now());
+        let limit = Limit::After(limit).fixed(now);
         self.wait_for("Signals::wait_timeout", limit)
     }
 

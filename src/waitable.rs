@@ -160,7 +160,7 @@ pub fn wait_all(all: &[&dyn Waitable]) {
 #[track_caller]
 #[must_use = "whether all were ready in time"]
 pub fn wait_all_timeout(all: &[&dyn Waitable], limit: Duration) -> bool {
-    let limit = Limit::After(limit).fixed(Party::current().now());
+    let limit = Limit::After(limit).fixed(|| Party::current().now());
     for source in sources("wait_all_timeout", all) {
         if wait::wait_any("wait_all_timeout", limit, &[source]).is_none() {
             return false;

@@ -3,6 +3,9 @@
 //! What `pipeline` counts is compared with known numbers, with a count of this file's own,
 //! and with `wc` where there is one.
 
+mod built;
+
+use built::example;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -655,30 +658,6 @@ fn run(mut command: Command) -> Output {
         thread::sleep(Duration::from_millis(2));
     }
     child.wait_with_output().unwrap()
-}
-
-/// The binary of an example. cargo is asked to build them, which takes a moment when nothing has changed, and to say
-/// where they are: its folders are its own affair.
-fn example(name: &str) -> PathBuf {
-    static BUILT: OnceLock<String> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        build.args(["build", "--quiet", "--offline", "--examples"]);
-        build.arg("--message-format=json").current_dir(root());
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let said = build.output().unwrap();
-        assert!(said.status.success(), "{build:?}: {said:?}");
-        String::from_utf8(said.stdout).unwrap()
-    });
-    let named = format!("\"kind\":[\"example\"],\"crate_types\":[\"bin\"],\"name\":\"{name}\"");
-    let line = built.lines().find(|line| line.contains(&named));
-    let line = line.unwrap_or_else(|| panic!("cargo has built no example {name}:\n{built}"));
-    let (_, rest) = line.split_once("\"executable\":\"").expect("a binary");
-    let (path, _) = rest.split_once('"').expect("a string");
-    // A string of JSON, in which a path can have escaped backslashes.
-    PathBuf::from(path.replace("\\\\", "\\"))
 }
 
 fn root() -> &'static Path {

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// A string is `"host:port"`. A host that is not an address is looked up by the system on
 /// a thread of the [global pool](ThreadPool::global), while the greenlet waits; std's trait
 /// would hold up all others. A timeout or a kill ends the wait, and the look-up goes on there
-/// to its end, which a silent name server may put off for many seconds.
+/// to its end, which a silent name server may put off for many seconds. [`lookup_host`] does
+/// that alone.
 pub trait ToSocketAddrs: sealed::Sealed {
     #[doc(hidden)]
     #[track_caller]
@@ -24,6 +25,28 @@ mod sealed {
 }
 
 use sealed::Key;
+
+/// The addresses that a target names, without blocking others: see [`ToSocketAddrs`].
+///
+/// # Timeouts and kills
+///
+/// Either unwinds, and the look-up goes on to its end on the pool's thread.
+///
+/// # Errors
+///
+/// The system's, with the name; or that the string is not of the form `host:port`.
+///
+/// # Examples
+///
+/// ```
+/// let mut found = greenlet::net::lookup_host("localhost:80")?;
+/// assert!(found.all(|address| address.ip().is_loopback() && address.port() == 80));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn lookup_host<A: ToSocketAddrs>(target: A) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    Ok(target.lookup(Key(()))?.into_iter())
+}
 
 /// All addresses of `target`, at least one.
 #[track_caller]

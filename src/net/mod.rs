@@ -73,7 +73,7 @@ mod tcp;
 mod udp;
 mod unix;
 
-pub use addr::ToSocketAddrs;
+pub use addr::{ToSocketAddrs, lookup_host};
 pub use server::{Listener, Server, Stopped};
 pub use std::net::Shutdown;
 pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};

@@ -25,12 +25,13 @@ impl Limit {
         }
     }
 
-    /// This limit as a deadline, for a wait that is made of several waits.
-    pub(crate) fn fixed(self, now: Instant) -> Limit {
-        match self.deadline(now) {
-            Some(t) => Limit::At(t),
+    /// This limit as a deadline, for a wait that is made of several waits. The clock is
+    /// read only if that takes it.
+    pub(crate) fn fixed(self, now: impl FnOnce() -> Instant) -> Limit {
+        match self {
             // Never, by whatever name: a limit can say no, its absence cannot.
-            None => self,
+            Limit::After(d) => now().checked_add(d).map_or(self, Limit::At),
+            Limit::Never | Limit::At(_) => self,
         }
     }
 }

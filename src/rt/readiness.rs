@@ -186,7 +186,8 @@ impl Half {
                 Some(number) => number,
                 None => {
                     let _listening = listen()?;
-                    let until = *until.get_or_insert_with(|| limit.fixed(Party::current().now()));
+                    let until =
+                        *until.get_or_insert_with(|| limit.fixed(|| Party::current().now()));
                     self.wait(site, until, &mut place)?;
                     self.0.number()
                 }
