@@ -6,7 +6,9 @@ use super::super::{clock::Limit, wait::Latch};
 use super::hub::{on_hub, pair, setter};
 use super::{Seen, explore, nobody_waits, thread};
 use crate::sync::{AsyncResult, Event};
-use crate::{Greenlet, HubHandle, JoinError, Local, run, scope, shield, spawn, yield_now};
+use crate::{
+    Greenlet, HubHandle, JoinError, Local, checkpoint, run, scope, shield, spawn, yield_now,
+};
 use loom::thread::JoinHandle;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Plain;
@@ -246,7 +248,10 @@ fn shield_against_kill() {
                 let greenlet = Arc::new(spawn({
                     let passed = passed.clone();
                     move || {
-                        shield(|| event.wait());
+                        shield(|| {
+                            event.wait();
+                            checkpoint(); // and not here
+                        });
                         assert_eq!(data.load(Ordering::Relaxed), 1);
                         passed.store(1, Ordering::Relaxed);
                         yield_now(); // a kill acts here
