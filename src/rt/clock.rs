@@ -27,6 +27,7 @@ impl Limit {
 
     /// This limit as a deadline, for a wait that is made of several waits. The clock is
     /// read only if that takes it.
+    #[inline]
     pub(crate) fn fixed(self, now: impl FnOnce() -> Instant) -> Limit {
         match self {
             // Never, by whatever name: a limit can say no, its absence cannot.

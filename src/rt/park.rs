@@ -411,19 +411,6 @@ pub(crate) fn hub() -> &'static Hub {
     Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
 }
 
-/// Runs `f` with that to which the calling thread's hub, made if need be, listens.
-#[cfg(all(unix, feature = "net"))]
-pub(crate) fn with_driver<R>(
-    f: impl FnOnce(&std::sync::Arc<super::poller::Driver>) -> R,
-) -> std::io::Result<R> {
-    if super::hub::thread_has_ended() {
-        return Err(std::io::Error::other(
-            "no wait for a socket while the thread's locals are destroyed",
-        ));
-    }
-    hub().with_driver(f)
-}
-
 /// While this lives its hub has one more that waits for a descriptor, so that nobody
 /// takes it for a deadlock.
 #[cfg(all(unix, feature = "net"))]
@@ -431,15 +418,49 @@ pub(crate) struct PendingIo(&'static Hub);
 
 #[cfg(all(unix, feature = "net"))]
 impl PendingIo {
-    pub(crate) fn begin() -> Self {
-        let hub = hub();
+    /// On the calling thread's hub, made if need be.
+    ///
+    /// # Errors
+    ///
+    /// The thread's locals are being destroyed.
+    #[inline]
+    pub(crate) fn begin() -> std::io::Result<Self> {
+        let hub = match Hub::get() {
+            Some(hub) => hub,
+            None => PendingIo::first_hub()?,
+        };
         hub.count_pending(true);
-        PendingIo(hub)
+        Ok(PendingIo(hub))
+    }
+
+    #[cold]
+    fn first_hub() -> std::io::Result<&'static Hub> {
+        if super::hub::thread_has_ended() {
+            return Err(std::io::Error::other(
+                "no wait for a socket while the thread's locals are destroyed",
+            ));
+        }
+        Ok(hub())
+    }
+
+    /// As [`Hub::has_driver`].
+    #[inline]
+    pub(crate) fn has_driver(&self, address: usize) -> bool {
+        self.0.has_driver(address)
+    }
+
+    /// As [`Hub::with_driver`].
+    pub(crate) fn with_driver<R>(
+        &self,
+        f: impl FnOnce(&std::sync::Arc<super::poller::Driver>) -> R,
+    ) -> std::io::Result<R> {
+        self.0.with_driver(f)
     }
 }
 
 #[cfg(all(unix, feature = "net"))]
 impl Drop for PendingIo {
+    #[inline]
     fn drop(&mut self) {
         self.0.count_pending(false);
     }

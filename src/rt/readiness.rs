@@ -25,7 +25,7 @@
 //! with the change before, and would not be told of again.
 
 use super::clock::Limit;
-use super::park::{self, Party, PendingIo, Wakes};
+use super::park::{Party, PendingIo, Wakes};
 use super::poller::{Change, Driver, Sink};
 use super::sync::{AtomicUsize, Mutex, Ordering, Raw, lock};
 use super::task::Site;
@@ -307,19 +307,19 @@ impl Readiness {
             Direction::Write => &self.write,
         };
         let listen = || {
-            self.watch()?;
-            Ok(PendingIo::begin())
+            let pending = PendingIo::begin()?;
+            if !pending.has_driver(self.last.load(Ordering::Relaxed)) {
+                self.register(&pending)?;
+            }
+            Ok(pending)
         };
         half.attempt(site, limit, listen, call, short)
     }
 
-    /// Makes sure that the poller of the calling thread's hub knows the descriptor.
-    fn watch(self: &Arc<Self>) -> io::Result<()> {
-        park::with_driver(|driver| {
-            let address = Arc::as_ptr(driver).addr();
-            if self.last.load(Ordering::Relaxed) == address {
-                return Ok(());
-            }
+    /// Makes sure that the hub's poller knows the descriptor.
+    #[cold]
+    fn register(self: &Arc<Self>, pending: &PendingIo) -> io::Result<()> {
+        pending.with_driver(|driver| {
             let mut known = lock(&self.known);
             // Before a poller is let go of, whose address another one may get.
             self.last.store(0, Ordering::Relaxed);
@@ -328,7 +328,8 @@ impl Readiness {
                 let index = driver.add(self.fd, self.clone())?;
                 known.push((driver.clone(), index));
             }
-            self.last.store(address, Ordering::Relaxed);
+            self.last
+                .store(Arc::as_ptr(driver).addr(), Ordering::Relaxed);
             Ok(())
         })?
     }

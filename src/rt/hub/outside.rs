@@ -10,6 +10,8 @@ use std::time::Instant;
 pub(super) struct Outside {
     /// From the first wait for a descriptor on.
     poller: std::cell::RefCell<Option<crate::rt::poller::Poller>>,
+    /// The address of its driver, to be compared; 0 before there is one.
+    driver: std::cell::Cell<usize>,
     /// How many of the hub wait for descriptors.
     pending: std::cell::Cell<usize>,
 }
@@ -66,13 +68,21 @@ mod imp {
                 none => {
                     let (new, bell) = Poller::new()?;
                     self.inbox.set_bell(bell);
+                    self.outside.driver.set(Arc::as_ptr(new.driver()).addr());
                     none.insert(new)
                 }
             };
             Ok(f(poller.driver()))
         }
 
+        /// Whether the driver of this hub's poller is at that address, which is not 0.
+        #[inline]
+        pub(crate) fn has_driver(&self, address: usize) -> bool {
+            address != 0 && self.outside.driver.get() == address
+        }
+
         /// One more (`true`) or less of the hub waits for a descriptor.
+        #[inline]
         pub(crate) fn count_pending(&self, more: bool) {
             let pending = &self.outside.pending;
             pending.set(if more {
