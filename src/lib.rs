@@ -46,6 +46,7 @@
 //! | the first or all of several | [`wait_any`], [`wait_all`] |
 //! | greenlet-local values | [`Local`] |
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
+//! | sockets (feature `net`) | [`net::TcpStream`], [`net::TcpListener`], [`net::UdpSocket`], those of Unix |
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
@@ -131,6 +132,7 @@
 //!   allows about 32,000 at once.
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
+//! - Sockets and signals are for Unix only; the rest is for Windows too.
 
 mod current;
 mod error;
