@@ -199,13 +199,12 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
     greenlet::run(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (go, stop) = (Event::new(), Event::new());
+        let (go, warm, stop) = (Event::new(), Event::new(), Event::new());
         let (echoed, killed, expired) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        let busy = |stream: TcpStream| {
-            let mut stream = stream;
+        let busy = |stream: &mut TcpStream, end: &Event| {
             let mut buf = [0; 5];
             go.wait();
-            while !stop.is_set() {
+            while !end.is_set() {
                 stream.write_all(b"hello").unwrap();
                 stream.read_exact(&mut buf).unwrap();
                 assert_eq!(&buf, b"hello");
@@ -230,33 +229,38 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
             });
             let clients: Vec<_> = (0..CONNECTIONS)
                 .map(|i| {
-                    let stream = TcpStream::connect(address).unwrap();
-                    let (busy, go, expired) = (&busy, &go, &expired);
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    let (busy, warm, stop, expired) = (&busy, &warm, &stop, &expired);
                     s.spawn(move || match i % 3 {
                         1 => {
-                            let limit = Duration::from_millis(50 + (i as u64 % 50));
-                            go.wait();
-                            if greenlet::timeout(limit, || busy(stream)).is_err() {
+                            busy(&mut stream, warm);
+                            let limit = Duration::from_millis(i as u64 % 50);
+                            if greenlet::timeout(limit, || busy(&mut stream, stop)).is_err() {
                                 expired.set(expired.get() + 1);
                             }
                         }
-                        _ => busy(stream),
+                        _ => busy(&mut stream, stop),
                     })
                 })
                 .collect();
+            let until = |done: &dyn Fn() -> bool| {
+                while !done() {
+                    greenlet::sleep(Duration::from_millis(1));
+                }
+            };
             go.set();
-            greenlet::sleep(Duration::from_millis(100));
+            until(&|| echoed.get() > CONNECTIONS);
+            warm.set();
             let to_kill: Vec<_> = clients.into_iter().skip(2).step_by(3).collect();
             to_kill.iter().for_each(|client| client.kill());
             for client in to_kill {
                 killed.set(killed.get() + usize::from(client.join().is_err_and(|e| e.is_killed())));
             }
-            greenlet::sleep(Duration::from_millis(100));
+            until(&|| expired.get() == 333);
             stop.set();
             server.join().unwrap();
         });
         assert_eq!((killed.get(), expired.get()), (333, 333));
-        assert!(echoed.get() > CONNECTIONS);
         assert!(format!("{listener:?}").contains("reading: 0"));
     });
     // The hub has ended, and its poller with it.
