@@ -413,3 +413,23 @@ fn the_turn_of_a_thread_that_ends_goes_on() {
     });
     thread.join().unwrap();
 }
+
+/// Success wins a tie: the thread was held up, and only then looks at the clock and the socket.
+#[test]
+fn what_came_before_the_deadline_is_read() {
+    let (a, b) = pair();
+    let (c, d) = pair();
+    b.set_read_timeout(Some(SOON)).unwrap();
+    greenlet::scope(|s| {
+        let own = s.spawn(|| (&b).read(&mut [0]).unwrap());
+        let scoped = s.spawn(|| greenlet::timeout(SOON, || (&d).read(&mut [0]).unwrap()));
+        greenlet::yield_now();
+        (&a).write_all(b"x").unwrap();
+        (&c).write_all(b"x").unwrap();
+        std::thread::sleep(2 * SOON);
+        assert_eq!(
+            (own.join().unwrap(), scoped.join().unwrap().unwrap()),
+            (1, 1)
+        );
+    });
+}
