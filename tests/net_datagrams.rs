@@ -142,6 +142,35 @@ fn a_full_backlog_is_waited_for() {
     assert_eq!(connected.get(), 4);
 }
 
+/// An address that is no file's: std's connect would block the acceptor's thread as well.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_backlog_of_an_abstract_address_is_waited_for() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("greenlet-{}-backlog", std::process::id());
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let bound = socket2::SockAddr::unix(format!("\0{name}")).unwrap();
+    socket.bind(&bound).unwrap();
+    socket.listen(0).unwrap();
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+        greenlet::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| UnixStream::connect_addr(&address).unwrap());
+            }
+            greenlet::sleep(SOON);
+            for _ in 0..4 {
+                listener.accept().unwrap();
+            }
+        });
+        done.send(()).unwrap();
+    });
+    let connected = is_done.recv_timeout(Duration::from_secs(20));
+    connected.expect("a connect blocks its thread");
+}
+
 #[test]
 fn a_full_datagram_socket_is_waited_for() {
     let path = Temp::new("datagram");
@@ -184,4 +213,35 @@ fn a_full_datagram_socket_is_waited_for() {
         receiver.recv(&mut [0]).unwrap_err().kind(),
         ErrorKind::NotConnected
     );
+}
+
+/// As in std; the system itself would say that they would block.
+#[test]
+fn a_shutdown_ends_the_receivers_of_a_datagram_socket() {
+    let (left, right) = UnixDatagram::pair().unwrap();
+    right
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    greenlet::scope(|s| {
+        let one = s.spawn(|| right.recv(&mut [0; 8]).unwrap());
+        let two = s.spawn(|| right.recv_from(&mut [0; 8]).unwrap());
+        greenlet::yield_now();
+        right.shutdown(greenlet::net::Shutdown::Read).unwrap();
+        assert_eq!(one.join().unwrap(), 0);
+        let (len, from) = two.join().unwrap();
+        assert_eq!((len, from.is_unnamed()), (0, true));
+    });
+    assert_eq!(right.recv(&mut [0; 8]).unwrap(), 0);
+    let gone = left.send(b"late").unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::BrokenPipe);
+    let (left, right) = UnixDatagram::pair().unwrap();
+    left.send(b"in time").unwrap();
+    right.shutdown(greenlet::net::Shutdown::Both).unwrap();
+    assert_eq!(right.recv(&mut [0; 8]).unwrap(), 7);
+    assert_eq!(right.recv(&mut [0; 8]).unwrap(), 0);
+
+    let (_left, right) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    right.shutdown(greenlet::net::Shutdown::Read).unwrap();
+    assert_eq!(right.recv(&mut [0; 8]).unwrap(), 0);
+    assert!(right.recv_from(&mut [0; 8]).unwrap().1.is_unnamed());
 }

@@ -1,16 +1,19 @@
 //! Peers that misbehave, and many ends at once: nothing hangs, nothing is lost, nothing leaks.
 #![cfg(all(unix, feature = "net"))]
 
-use greenlet::net::{TcpListener, TcpStream};
+use greenlet::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use greenlet::sync::Event;
-use socket2::SockRef;
+use socket2::{MsgHdr, SockRef};
 use std::cell::Cell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_millis(20);
+/// Turns a hang into a failure.
+const LONG: Duration = Duration::from_secs(20);
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -266,4 +269,168 @@ fn a_thousand_kills_and_timeouts_leak_nothing() {
     });
     // The hub has ended, and its poller with it.
     assert_eq!(descriptors(), before);
+}
+
+/// What `b` reads: first what it waits for, so that its poller knows it, and then what `send`
+/// sends, in reads with more room than there are bytes.
+fn reads<S>(a: &S, b: &S, send: impl FnOnce(), count: usize) -> Vec<Vec<u8>>
+where
+    for<'a> &'a S: Read + Write,
+{
+    let read = || {
+        let (mut b, mut buf) = (b, [0; 64]);
+        let len = b.read(&mut buf).unwrap();
+        buf[..len].to_vec()
+    };
+    greenlet::scope(|s| {
+        let first = s.spawn(read);
+        greenlet::yield_now();
+        let mut a = a;
+        a.write_all(b"first").unwrap();
+        assert_eq!(first.join().unwrap(), b"first");
+    });
+    send();
+    // The poller tells of all of it at once.
+    greenlet::sleep(SOON);
+    (0..count).map(|_| read()).collect()
+}
+
+/// A read stops there, and more may lie behind it.
+#[test]
+fn what_follows_urgent_data_is_read() {
+    let (a, b) = pair();
+    b.set_read_timeout(Some(LONG)).unwrap();
+    let send = || {
+        (&a).write_all(b"ab").unwrap();
+        SockRef::from(&a).send_out_of_band(b"!").unwrap();
+        (&a).write_all(b"cde").unwrap();
+    };
+    assert_eq!(reads(&a, &b, send, 2), [&b"ab"[..], b"cde"]);
+}
+
+/// As `what_follows_urgent_data_is_read`.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn what_follows_descriptors_is_read() {
+    let (a, b) = UnixStream::pair().unwrap();
+    b.set_read_timeout(Some(LONG)).unwrap();
+    let send = || {
+        // A `cmsghdr` with one descriptor, padded.
+        let mut control = 20usize.to_ne_bytes().to_vec();
+        for field in [libc::SOL_SOCKET, libc::SCM_RIGHTS, a.as_raw_fd(), 0] {
+            control.extend(field.to_ne_bytes());
+        }
+        let text = [IoSlice::new(b"ab")];
+        let message = MsgHdr::new().with_buffers(&text).with_control(&control);
+        SockRef::from(&a).sendmsg(&message, 0).unwrap();
+        (&a).write_all(b"cde").unwrap();
+    };
+    assert_eq!(reads(&a, &b, send, 2), [&b"ab"[..], b"cde"]);
+}
+
+/// The poller has not been asked since the bytes came.
+#[test]
+fn what_is_there_is_read_where_no_wait_is_allowed() {
+    let (mut a, b) = pair();
+    let read = || {
+        let (mut b, mut buf) = (&b, [0; 64]);
+        let len = b.read(&mut buf).unwrap();
+        buf[..len].to_vec()
+    };
+    a.write_all(b"one").unwrap();
+    assert_eq!(read(), b"one");
+    a.write_all(b"two").unwrap();
+    assert_eq!(greenlet::no_switch(read), b"two");
+    a.write_all(b"three").unwrap();
+    struct Last<F: Fn()>(F);
+    impl<F: Fn()> Drop for Last<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let last = Cell::new(Vec::new());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _last = Last(|| last.set(read()));
+        std::panic::resume_unwind(Box::new("as planned"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(last.take(), b"three");
+}
+
+/// Non-blocking mode or not.
+#[test]
+fn nothing_goes_through_a_closed_socket() {
+    for nonblocking in [false, true] {
+        let (a, b) = pair();
+        (&a).write_all(b"x").unwrap();
+        b.set_nonblocking(nonblocking).unwrap();
+        b.close();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = udp.local_addr().unwrap();
+        udp.send_to(b"x", own).unwrap();
+        udp.set_nonblocking(nonblocking).unwrap();
+        udp.close();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(nonblocking).unwrap();
+        listener.close();
+        let ends = [
+            (&b).read(&mut [0]).unwrap_err(),
+            (&b).write(b"x").unwrap_err(),
+            udp.recv(&mut [0]).unwrap_err(),
+            udp.send_to(b"x", own).unwrap_err(),
+            listener.accept().unwrap_err(),
+        ];
+        let kinds = ends.map(|e| e.kind());
+        assert_eq!(kinds, [ErrorKind::NotConnected; 5], "{nonblocking}");
+    }
+}
+
+/// The thread's greenlet was first in line, and the message had woken it.
+#[test]
+fn the_turn_of_a_thread_that_ends_goes_on() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (waits, they_wait) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    let theirs = socket.clone();
+    let thread = std::thread::spawn(move || {
+        greenlet::spawn(move || theirs.recv(&mut [0; 8]).unwrap());
+        greenlet::yield_now();
+        waits.send(()).unwrap();
+        // Meanwhile this hub stands still, and its greenlet is leaked with it.
+        may_end.recv().unwrap();
+    });
+    they_wait.recv().unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    greenlet::scope(|s| {
+        let second = s.spawn(|| socket.recv(&mut [0; 8]));
+        greenlet::yield_now();
+        let own = socket.local_addr().unwrap();
+        socket.send_to(b"hello", own).unwrap();
+        while !format!("{socket:?}").contains("reading: 1") {
+            greenlet::yield_now();
+        }
+        end.send(()).unwrap();
+        assert_eq!(second.join().unwrap().unwrap(), 5);
+    });
+    thread.join().unwrap();
+}
+
+/// Success wins a tie: the thread was held up, and only then looks at the clock and the socket.
+#[test]
+fn what_came_before_the_deadline_is_read() {
+    let (a, b) = pair();
+    let (c, d) = pair();
+    b.set_read_timeout(Some(SOON)).unwrap();
+    greenlet::scope(|s| {
+        let own = s.spawn(|| (&b).read(&mut [0]).unwrap());
+        let scoped = s.spawn(|| greenlet::timeout(SOON, || (&d).read(&mut [0]).unwrap()));
+        greenlet::yield_now();
+        (&a).write_all(b"x").unwrap();
+        (&c).write_all(b"x").unwrap();
+        std::thread::sleep(2 * SOON);
+        assert_eq!(
+            (own.join().unwrap(), scoped.join().unwrap().unwrap()),
+            (1, 1)
+        );
+    });
 }

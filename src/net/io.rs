@@ -20,6 +20,8 @@ pub(crate) struct Io<S> {
     read_limit: Setting,
     write_limit: Setting,
     nonblocking: AtomicBool,
+    /// Reading was ended on this side, of which the system does not tell all sockets.
+    read_ended: AtomicBool,
     socket: S,
 }
 
@@ -76,6 +78,7 @@ impl<S: AsRawFd> Io<S> {
             read_limit: Setting::default(),
             write_limit: Setting::default(),
             nonblocking: AtomicBool::new(false),
+            read_ended: AtomicBool::new(false),
             socket,
         })
     }
@@ -187,6 +190,7 @@ impl<S: AsRawFd> Io<S> {
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
         if self.nonblocking.load(Ordering::Relaxed) {
+            self.watch.0.check_open()?;
             return uninterrupted(call);
         }
         self.watch.0.attempt(direction, site, limit, call, short)
@@ -210,6 +214,15 @@ impl<S: AsRawFd> Io<S> {
 
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    /// Before [`poke`](Io::poke), which orders it.
+    pub(crate) fn end_reading(&self) {
+        self.read_ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_read_ended(&self) -> bool {
+        self.read_ended.load(Ordering::Relaxed)
     }
 
     /// All who wait return with an error, and whoever comes later.
@@ -429,9 +442,10 @@ macro_rules! limits {
     };
 }
 
-/// `Read` and `Write`, `shutdown` and `close` of a stream.
+/// `Read` and `Write`, `shutdown` and `close` of a stream. `$emptied` is whether a short read
+/// has emptied the buffer.
 macro_rules! stream {
-    ($name:ident) => {
+    ($name:ident, $emptied:expr) => {
         impl $name {
             /// Ends reading, writing or both. Whoever waits to do that goes on: readers see
             /// the end of the stream, writers
@@ -460,6 +474,7 @@ macro_rules! stream {
             #[track_caller]
             fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
                 let short = $crate::net::io::short(buf.len());
+                let short = |n: &usize| $emptied && short(n);
                 let call = |mut socket: &_| std::io::Read::read(&mut socket, buf);
                 self.io
                     .read(concat!(stringify!($name), "::read"), call, short)
@@ -471,6 +486,7 @@ macro_rules! stream {
                 bufs: &mut [std::io::IoSliceMut<'_>],
             ) -> std::io::Result<usize> {
                 let short = $crate::net::io::short(bufs.iter().map(|b| b.len()).sum());
+                let short = |n: &usize| $emptied && short(n);
                 let call = |mut socket: &_| std::io::Read::read_vectored(&mut socket, bufs);
                 self.io
                     .read(concat!(stringify!($name), "::read_vectored"), call, short)

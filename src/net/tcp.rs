@@ -213,7 +213,11 @@ pub struct TcpStream {
 
 socket!(TcpStream, std::net::TcpStream);
 limits!(TcpStream);
-stream!(TcpStream);
+// A read stops short of urgent data too, which Linux alone tells of.
+stream!(
+    TcpStream,
+    cfg!(any(target_os = "linux", target_os = "android"))
+);
 
 impl TcpStream {
     /// Connects to the first of the addresses that answers.

@@ -3,6 +3,7 @@
 use super::io::{Io, limits, socket, stream, try_again};
 use crate::rt::clock::Limit;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::net as std_net;
 use std::os::unix::net::SocketAddr;
@@ -129,7 +130,8 @@ pub struct UnixStream {
 
 socket!(UnixStream, std_net::UnixStream);
 limits!(UnixStream);
-stream!(UnixStream);
+// A read stops short after descriptors that the peer has sent along, and nothing tells of them.
+stream!(UnixStream, false);
 
 impl UnixStream {
     /// Connects to the socket of that file.
@@ -152,11 +154,14 @@ impl UnixStream {
     /// The system's.
     #[track_caller]
     pub fn connect_addr(address: &SocketAddr) -> io::Result<Self> {
-        match address.as_pathname() {
-            Some(path) => Self::connect(path),
-            // std alone can make use of the others; a local connect takes no time.
-            None => Self::wrap(std_net::UnixStream::connect_addr(address)?),
+        if let Some(path) = address.as_pathname() {
+            return Self::connect(path);
         }
+        if let Some(name) = abstract_name(address) {
+            return Self::connect_to(&SockAddr::unix(name)?);
+        }
+        // An address without a name, to which nothing connects.
+        Self::wrap(std_net::UnixStream::connect_addr(address)?)
     }
 
     #[track_caller]
@@ -282,7 +287,12 @@ impl UnixDatagram {
     /// The system's.
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let call = |socket: &std_net::UnixDatagram| socket.recv_from(buf);
+        let call = |socket: &std_net::UnixDatagram| {
+            self.until_ended(
+                || socket.recv_from(buf),
+                || Ok((0, SocketAddr::from_pathname("")?)),
+            )
+        };
         self.io.read("UnixDatagram::recv_from", call, |_| false)
     }
 
@@ -293,7 +303,7 @@ impl UnixDatagram {
     /// The system's.
     #[track_caller]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let call = |socket: &std_net::UnixDatagram| socket.recv(buf);
+        let call = |socket: &std_net::UnixDatagram| self.until_ended(|| socket.recv(buf), || Ok(0));
         self.io.read("UnixDatagram::recv", call, |_| false)
     }
 
@@ -351,13 +361,33 @@ impl UnixDatagram {
         self.io.socket().peer_addr()
     }
 
-    /// Ends receiving, sending or both.
+    /// After a shutdown the system says that a receive which does not block would block; to
+    /// one that blocks it says 0 bytes from nobody.
+    fn until_ended<T>(
+        &self,
+        receive: impl FnOnce() -> io::Result<T>,
+        nothing: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        // First: what had come before the end is received.
+        let ended = self.io.has_read_ended();
+        match receive() {
+            Err(e) if ended && e.kind() == io::ErrorKind::WouldBlock => nothing(),
+            result => result,
+        }
+    }
+
+    /// Ends receiving, sending or both. Whoever waits to do that goes on: receivers get the
+    /// messages that have come, and then 0 bytes; senders
+    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///
     /// # Errors
     ///
     /// The system's.
     pub fn shutdown(&self, how: std::net::Shutdown) -> io::Result<()> {
         let result = self.io.socket().shutdown(how);
+        if result.is_ok() && !matches!(how, std::net::Shutdown::Write) {
+            self.io.end_reading();
+        }
         self.io.poke();
         result
     }
@@ -366,4 +396,22 @@ impl UnixDatagram {
     pub fn close(&self) {
         self.io.close();
     }
+}
+
+/// A name that is no file's, as socket2 takes it: after a null byte.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_name(address: &SocketAddr) -> Option<OsString> {
+    #[cfg(target_os = "android")]
+    use std::os::android::net::SocketAddrExt;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStringExt;
+    let name = address.as_abstract_name()?;
+    Some(OsString::from_vec([b"\0", name].concat()))
+}
+
+/// There are none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_: &SocketAddr) -> Option<OsString> {
+    None
 }

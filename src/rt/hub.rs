@@ -12,8 +12,9 @@
 //! emptied, the clock is read once, timers that were armed during the turn enter
 //! the heap, and those that have expired make their greenlets ready. So greenlets
 //! that yield for ever starve neither timers nor other threads, and a wait that
-//! ends within its turn costs no clock read. Then sockets are looked at, once a turn.
-//! The hub sleeps only when nothing is ready.
+//! ends within its turn costs no clock read. Then sockets are looked at, once a turn; and
+//! before timers that expire too, if anybody waits for a socket. The hub sleeps only when
+//! nothing is ready.
 //!
 //! # Records
 //!

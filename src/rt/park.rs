@@ -244,6 +244,12 @@ impl Party {
         self.due().map(Obstacle::Due)
     }
 
+    /// Whether a wait is neither refused nor forbidden here.
+    #[cfg(all(unix, feature = "net"))]
+    pub(crate) fn may_wait(&self) -> bool {
+        !panicking() && self.task().may_switch()
+    }
+
     /// Suspends, after the word was announced and the node linked. A greenlet
     /// gets the switch to make; for the others the wait is over on return.
     #[inline]

@@ -36,7 +36,8 @@ const BELL: Token = Token(usize::MAX);
 pub(crate) struct Change {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer will send no more, or there is an error.
+    /// The peer will send no more, or there is an error; or there is urgent data, of which a
+    /// read stops short too.
     pub(crate) read_closed: bool,
     /// Nothing more can be sent, or there is an error.
     pub(crate) write_closed: bool,
@@ -48,7 +49,7 @@ impl From<&Event> for Change {
         Change {
             readable: event.is_readable() || event.is_priority() || error,
             writable: event.is_writable() || error,
-            read_closed: event.is_read_closed() || error,
+            read_closed: event.is_read_closed() || event.is_priority() || error,
             write_closed: event.is_write_closed() || error,
         }
     }
@@ -131,11 +132,19 @@ impl Poller {
         }
     }
 
-    /// The hub ends: nobody is registered any more.
+    /// The hub ends: nobody is registered any more. A greenlet that a change has woken, and
+    /// that ends with its thread before it runs, makes no use of it: so each sink hears of one
+    /// more, for somebody else.
     pub(crate) fn close(self) {
         let table = lock(&self.driver.0).take();
         // Without the lock: a sink may be the last to hold something.
-        drop(table);
+        for sink in table.into_iter().flat_map(|t| t.sinks).flatten() {
+            sink.changed(Change {
+                readable: true,
+                writable: true,
+                ..Change::default()
+            });
+        }
     }
 }
 
@@ -152,11 +161,12 @@ impl Driver {
             .as_mut()
             .ok_or_else(|| io::Error::other("the hub has ended"))?;
         let index = table.free.last().copied().unwrap_or(table.sinks.len());
-        table.registry.register(
-            &mut SourceFd(&fd),
-            Token(index),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let both = both | Interest::PRIORITY;
+        table
+            .registry
+            .register(&mut SourceFd(&fd), Token(index), both)?;
         if table.free.pop().is_some() {
             table.sinks[index] = Some(sink);
         } else {

@@ -14,15 +14,18 @@
 //! ahead, and whoever has the turn tries the call. If that leaves more to be had, the turn
 //! goes on to the next in line; if nobody is in line, READY is set. If it would block
 //! after all, the waiter goes back to its old place by its old ticket. Each
-//! change wakes another waiter whether or not a turn is out, so a waiter whose thread
-//! has ended holds up nobody. Invariant: READY is set only while nobody is in line.
+//! change wakes another waiter whether or not a turn is out, and the end of a hub counts as
+//! a change of each descriptor that its poller knows, so a waiter whose thread has ended holds
+//! up nobody. One whose hub is busy does, until the next change. Invariant: READY is set only while nobody is in line.
 //!
 //! # Short reads
 //!
 //! A read that got less than it asked for has emptied the buffer, and a short write has
 //! filled it (epoll and kqueue report every change after that), so READY is cleared
 //! without a call that must fail. Not after HANGUP: the end of a stream may have come
-//! with the change before, and would not be told of again.
+//! with the change before, and would not be told of again. A read also stops short of urgent
+//! data of TCP, which the poller tells of as if it were a hang-up, and after descriptors that
+//! were sent along on a Unix stream, whose short reads therefore count for nothing.
 
 use super::clock::Limit;
 use super::park::{Party, PendingIo, Wakes};
@@ -44,7 +47,7 @@ pub(crate) enum Direction {
 
 /// A call may get something.
 const READY: usize = 1;
-/// The other end has hung up, or there is an error: short calls prove nothing.
+/// The other end has hung up, or there is an error or urgent data: short calls prove nothing.
 pub(super) const HANGUP: usize = 2;
 /// This end has been closed: nobody waits any more.
 pub(super) const CLOSED: usize = 4;
@@ -179,8 +182,9 @@ impl Half {
     ) -> io::Result<T> {
         let mut place = None;
         let mut until = None;
-        // Nobody is in line.
-        let mut ready = self.0.peek().filter(|number| number & READY != 0);
+        // Nobody is in line. Who may not wait takes what the poller has yet to tell of.
+        let may_try = |number: &usize| number & READY != 0 || !Party::current().may_wait();
+        let mut ready = self.0.peek().filter(may_try);
         loop {
             let seen = match ready.take() {
                 Some(number) => number,

@@ -50,11 +50,11 @@ impl Hub {
         };
         let mail = hub.stop_mail();
         hub.inbox.close();
-        hub.outside.close();
         if hub.live.get() > 0 {
             hub.abandon();
             return refuse(mail);
         }
+        hub.outside.close();
         refuse(mail);
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
         let idle = hub.workers.take().into_iter().flat_map(|(_, idle)| idle);
@@ -78,6 +78,8 @@ impl Hub {
                 std::mem::forget(job);
             }
         }
+        // Others are woken instead of those whose words are closed now.
+        self.outside.close();
         // A model ends some ten thousand threads so.
         if !MODELLED {
             report(format_args!(

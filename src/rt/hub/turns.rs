@@ -96,6 +96,11 @@ impl Hub {
         self.turn_began.set(now);
         if !self.timers.borrow().is_empty() {
             self.timers.borrow_mut().settle(now);
+            // Success wins a tie: what has come to a socket before a limit is looked at.
+            let expires = self.timers.borrow().expired(now).is_some();
+            if expires && self.outside.is_awaited() {
+                self.outside.look();
+            }
             // A limit is passed over for one turn at most.
             let patient = !self.passed_over.take();
             let mut woken = false;
