@@ -327,7 +327,7 @@ macro_rules! socket {
 
         impl From<$std> for $name {
             /// The socket becomes non-blocking for the system, and so do all duplicates
-            /// of it.
+            /// of it. Time limits and the mode that were set with std are not taken over.
             ///
             /// # Panics
             ///
@@ -340,7 +340,8 @@ macro_rules! socket {
         impl From<$name> for $std {
             /// The socket as std has it: blocking, unless
             /// [`set_nonblocking`](Self::set_nonblocking) says otherwise. If there are other
-            /// handles it is a duplicate of theirs, and non-blocking as they are.
+            /// handles it is a duplicate of theirs, and non-blocking as they are. Time limits
+            /// are not taken over.
             ///
             /// # Panics
             ///
@@ -396,8 +397,8 @@ macro_rules! limits {
     ($name:ident) => {
         impl $name {
             /// Limits each read to `limit`; `None`, as it is at first, for no limit. One that
-            /// takes longer returns [`TimedOut`](std::io::ErrorKind::TimedOut) and has taken
-            /// nothing. A whole scope is limited by [`timeout`](crate::timeout()).
+            /// takes longer returns [`TimedOut`](std::io::ErrorKind::TimedOut) (std on Unix:
+            /// `WouldBlock`) and has taken nothing. A whole scope is limited by [`timeout`](crate::timeout()).
             ///
             /// # Errors
             ///

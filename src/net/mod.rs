@@ -35,13 +35,16 @@
 //!
 //! A socket may be used by greenlets of any hub and by plain threads, at the same time
 //! too. Each thread that waits for sockets has a hub with a poller for that, which a plain
-//! thread gets at its first such wait; so nobody depends on the loop of another thread.
-//! On several hubs that wait on one socket a change wakes one waiter of each, and those who
-//! find nothing wait on. For an accept loop on each of several threads use
-//! [`ListenOptions::reuse_port`] instead.
+//! thread gets at its first such wait; so a socket is heard of on each hub that waits for it.
+//! The line is one for all hubs: each of their pollers that tells of a change wakes the next
+//! in line, whichever hub it is of, and those who find nothing wait on. If the first in line
+//! is of a hub that is busy, the others wait until it has run, or until the next change. For
+//! an accept loop on each of several threads use [`ListenOptions::reuse_port`] instead.
 //!
 //! Sockets are looked at once a turn, so neither greenlets that keep yielding nor timers
-//! starve them, and the other way round.
+//! starve them, and the other way round. A greenlet whose calls never have to wait, as those
+//! of a receiver that is flooded, lets nobody else run, and no timeout hits it: call
+//! [`checkpoint`](crate::checkpoint) in its loop.
 //!
 //! # Timeouts and kills
 //!
@@ -54,7 +57,13 @@
 //! While a thread is panicking a call that would wait returns an error; one that need not
 //! works. In a [`Simulation`](crate::testing::Simulation) sockets work, but what comes from
 //! other threads or processes knows nothing of virtual time: the clock jumps ahead of bytes
-//! that are under way.
+//! that are under way, and what is tried again and again (a [`UnixStream::connect`] to
+//! somebody who accepts nothing) is so without end.
+//!
+//! # Errors
+//!
+//! An error of a call that is given an address or a name says which. Its kind is that of the
+//! system's error, whose number it has no more.
 //!
 //! # Servers
 //!
@@ -64,7 +73,8 @@
 //! # Closing
 //!
 //! A socket is closed when its last handle is dropped. `close` and `shutdown` may be called
-//! while others wait, who return at once.
+//! while others wait, who return at once (a [`UnixDatagram`]'s sender that tries again, within
+//! 100 ms).
 
 mod addr;
 pub(crate) mod io;

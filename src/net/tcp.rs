@@ -75,7 +75,9 @@ impl TcpListener {
         Ok((TcpStream::wrap(socket)?, peer))
     }
 
-    /// The connections, one after the other, for ever.
+    /// The connections, one after the other, for ever. After `close`, and while the process
+    /// has no descriptor left, each item is an error and comes without a wait: a loop that
+    /// ignores errors lets nobody else run.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }

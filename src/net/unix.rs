@@ -69,7 +69,9 @@ impl UnixListener {
         Ok((UnixStream::wrap(socket)?, peer))
     }
 
-    /// The connections, one after the other, for ever.
+    /// The connections, one after the other, for ever. After `close`, and while the process
+    /// has no descriptor left, each item is an error and comes without a wait: a loop that
+    /// ignores errors lets nobody else run.
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self }
     }
@@ -138,6 +140,7 @@ impl UnixStream {
     ///
     /// While too many connections wait to be accepted it tries again, after 1 ms and then
     /// less and less often up to every 100 ms: the system does not say when there is room.
+    /// Limit it by a [`timeout`](crate::timeout()) scope.
     ///
     /// # Errors
     ///
@@ -147,7 +150,8 @@ impl UnixStream {
         Self::connect_to(&SockAddr::unix(path)?)
     }
 
-    /// Connects to an address, which need not be a file's on Linux.
+    /// Connects to an address, which need not be a file's on Linux, as
+    /// [`connect`](UnixStream::connect).
     ///
     /// # Errors
     ///

@@ -108,9 +108,10 @@ impl Poller {
         self.poll_for(left);
     }
 
-    /// Tells the sinks of changes that there are now.
-    pub(crate) fn poll_now(&mut self) {
+    /// Tells the sinks of changes that there are now; false if there may be more.
+    pub(crate) fn poll_now(&mut self) -> bool {
         self.poll_for(Some(Duration::ZERO));
+        self.events.iter().count() < EVENTS
     }
 
     fn poll_for(&mut self, limit: Option<Duration>) {

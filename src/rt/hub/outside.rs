@@ -38,6 +38,13 @@ mod imp {
             }
         }
 
+        /// Looks until nothing is left that had come before.
+        pub(in crate::rt::hub) fn look_through(&self) {
+            if let Some(poller) = &mut *self.poller.borrow_mut() {
+                while !poller.poll_now() {}
+            }
+        }
+
         /// Sleeps until a push, a change or the deadline.
         pub(in crate::rt::hub) fn sleep(&self, inbox: &Inbox, until: Option<Instant>) {
             match &mut *self.poller.borrow_mut() {
@@ -98,6 +105,8 @@ mod imp {
 impl Outside {
     #[inline]
     pub(super) fn look(&self) {}
+
+    pub(super) fn look_through(&self) {}
 
     pub(super) fn sleep(&self, inbox: &Inbox, until: Option<Instant>) {
         inbox.sleep(until);

@@ -99,7 +99,7 @@ impl Hub {
             // Success wins a tie: what has come to a socket before a limit is looked at.
             let expires = self.timers.borrow().expired(now).is_some();
             if expires && self.outside.is_awaited() {
-                self.outside.look();
+                self.outside.look_through();
             }
             // A limit is passed over for one turn at most.
             let patient = !self.passed_over.take();
