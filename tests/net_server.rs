@@ -770,6 +770,22 @@ fn a_unix_server() {
     std::fs::remove_file(&path).unwrap();
 }
 
+/// A file that has taken the place of the socket's was taken for one, and removed.
+#[test]
+fn a_unix_server_does_not_replace_what_is_no_socket() {
+    let path = std::env::temp_dir().join(format!("greenlet-no-socket-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let server = Server::new(UnixListener::bind(&path).unwrap()).unwrap();
+    server.start(|_, _| ()).unwrap();
+    server.stop(LONG).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "dear").unwrap();
+    let error = server.start(|_, _| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear");
+    std::fs::remove_file(&path).unwrap();
+}
+
 #[test]
 fn what_debug_shows() {
     let server = bind();

@@ -6,6 +6,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net as unix;
 
 /// Listens on the same address once more.
@@ -84,6 +85,10 @@ fn remove_if_abandoned(address: &unix::SocketAddr) -> io::Result<()> {
     let Some(path) = address.as_pathname() else {
         return Ok(());
     };
+    // Whatever else is there refuses a connection too, and is not ours to remove.
+    if !std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        return Ok(());
+    }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::unix(path)?) {
