@@ -252,6 +252,95 @@ fn bad_requests_are_told_so_and_cost_nobody_else() {
     client.fails(400);
 }
 
+#[test]
+fn one_connection_header_that_says_close_is_enough() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send(
+        "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
+    );
+    assert!(!client.answer().1);
+    client.ends();
+}
+
+#[test]
+fn a_client_of_http_1_0_is_not_told_to_continue() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send("POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    // Long enough for a wrong 100 to be the first thing that is read.
+    thread::sleep(Duration::from_millis(50));
+    client.send("abc");
+    assert_eq!(client.answer(), (200, false, "abc".to_owned()));
+    client.ends();
+}
+
+#[test]
+fn other_headers_may_have_any_bytes() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send(b"GET /hello HTTP/1.1\r\nHost: x\r\nReferer: caf\xe9\r\n\r\n");
+    assert_eq!(client.answer().0, 200);
+}
+
+/// A client that reads too late while the head of its next request is under way: the limit for
+/// that head cut an answer off in the middle, and all of it was sent once more.
+#[test]
+fn an_answer_that_is_read_late_is_sent_once() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let body: String = (0..100_000).map(|n| format!("{n:09}\n")).collect();
+    let request = format!("{}{body}", with("Content-Length: 1000000"));
+    let (begin, rest) = request.split_at(5);
+    let writer = client.0.get_ref().try_clone().unwrap();
+    let short = Some(Duration::from_secs(1));
+    socket2::SockRef::from(&writer)
+        .set_recv_buffer_size(256 << 10)
+        .unwrap();
+    // The socket's buffers take some answers; then the server waits for the client, which is
+    // seen by a request that it does not begin.
+    (&writer).write_all(begin.as_bytes()).unwrap();
+    writer.set_write_timeout(short).unwrap();
+    let next = format!("{rest}{begin}");
+    let mut answers = 0;
+    while (&writer).write_all(next.as_bytes()).is_ok()
+        && server.log.recv_timeout(Duration::from_secs(1)).is_ok()
+    {
+        answers += 1;
+        assert!(answers < 100, "the buffers take all");
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Longer than a head may take.
+    thread::sleep(Duration::from_secs(2));
+    for n in 0..answers {
+        let (status, _, found) = client.answer();
+        assert!(status == 200 && found == body, "answer {n} of {answers}");
+    }
+}
+
+/// What an idle connection has in memory does not depend on what it was used for.
+#[test]
+fn idle_connections_keep_little_memory() {
+    let server = Server::start();
+    let body = "x".repeat(1 << 20);
+    let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(with("Content-Length: 1048576"));
+        client.send(&body);
+        assert!(client.answer().2 == body);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    // It was 100 MiB, two for each.
+    assert!(kib < 40 << 10, "{kib} KiB");
+}
+
 fn with(header: &str) -> String {
     format!("POST /echo HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n")
 }
