@@ -12,12 +12,14 @@ use greenlet::sync::{Event, Queue};
 use greenlet::{Local, scope, wait_any};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Lines that may wait for a client; what comes while they are as many is lost to it.
 const BACKLOG: usize = 100;
+/// Bytes of a line; what is longer comes as several.
+const LINE: u64 = 1000;
 /// For a client to take its last lines.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -92,9 +94,20 @@ impl Drop for Seat<'_> {
     }
 }
 
+/// As [`BufRead::lines`], which lets a client fill the memory with a line that never ends.
+fn lines(mut input: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match input.by_ref().take(LINE).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            read => Some(read.map(|_| String::from_utf8_lossy(line.trim_ascii_end()).into_owned())),
+        }
+    })
+}
+
 /// The handler of a connection.
 fn serve(chat: &Chat, stream: &TcpStream) -> io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
+    let mut lines = lines(BufReader::new(stream));
     let Some(name) = lines.next().transpose()? else {
         return Ok(());
     };

@@ -312,6 +312,20 @@ mod servers {
         }
         assert!(server.child.wait().unwrap().success());
     }
+
+    /// A line without an end was kept whole, however long.
+    #[test]
+    fn a_chat_with_one_who_never_ends_a_line() {
+        let server = Server::start("chat");
+        let mut ann = Client::new(&server, "ann");
+        ann.hears("* ann is here");
+        ann.0.get_mut().write_all(&[b'x'; 2500]).unwrap();
+        for _ in 0..2 {
+            ann.hears(&format!("ann: {}", "x".repeat(1000)));
+        }
+        ann.say("");
+        ann.hears(&format!("ann: {}", "x".repeat(500)));
+    }
 }
 
 #[test]
