@@ -118,6 +118,9 @@ pub fn read_dir(path: impl AsRef<Path>) -> io::Result<Vec<DirEntry>> {
 /// writes put it into a [`BufReader`](std::io::BufReader) or
 /// [`BufWriter`](std::io::BufWriter), best with a buffer of 64 KiB.
 ///
+/// The drop of the last handle closes it, on the thread that does so; if that may be slow, as
+/// on a network's disk, drop it in [`unblock`](crate::unblock).
+///
 /// One that is to be opened in another way is made from a file of std, as below.
 ///
 /// # Fairness

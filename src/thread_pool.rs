@@ -89,8 +89,10 @@ where
 ///
 /// Anything that a plain thread may: it waits in this crate's primitives as one, and for
 /// greenlets of any hub. A job that waits counts as busy. So if all threads of a pool wait
-/// for greenlets that in turn queue jobs in the same pool, nobody goes on: give such jobs a
-/// pool of their own. Thread-locals, and a hub that a job has made, stay with the thread;
+/// for greenlets, or for jobs of another pool, that in turn queue jobs in the same pool,
+/// nobody goes on: give such jobs a pool of their own. The same holds for jobs of the global
+/// pool that use an [`fs::File`](crate::fs::File) of somebody whose call is still queued.
+/// Thread-locals, and a hub that a job has made, stay with the thread;
 /// a job should end the greenlets that it starts, by [`scope`](crate::scope()).
 ///
 /// A thread of the pool that is alive, idle or not, is another thread to the rule that a

@@ -228,8 +228,10 @@ impl<L: Listener> Server<L> {
     }
 
     /// Starts to accept, in a greenlet of this thread's hub, and returns. After a stop the
-    /// server listens again first, on the same address; a Unix socket's file that nobody
-    /// listens on any more is replaced.
+    /// server listens again first, on the same address and with the same `reuse_port`, but
+    /// otherwise as [`bind`](Server::bind) does: a backlog, or the permissions of a Unix
+    /// socket's file, must be set anew. A Unix socket's file that nobody listens on any more
+    /// is replaced.
     ///
     /// # Errors
     ///
