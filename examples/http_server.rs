@@ -222,8 +222,6 @@ impl Connection {
 
     /// Some more bytes; 0 is the end.
     fn receive(&mut self) -> io::Result<usize> {
-        // A client that sends as fast as this reads would never let it wait, nor others run.
-        greenlet::checkpoint();
         let mut some = [0; 4096];
         let n = self.stream.read(&mut some)?;
         self.input.extend(&some[..n]);

@@ -130,8 +130,7 @@
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
 //!   touched pages cost memory. On Linux before 6.13 the system's limit on mappings
 //!   allows about 32,000 at once.
-//! - A computation that never waits holds its hub up; call [`checkpoint`] in it. So does a
-//!   loop of reads whose socket always has something, thanks to a fast peer.
+//! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
 //! - Sockets and signals are for Unix only; the rest is for Windows too.
 

@@ -229,27 +229,3 @@ fn refused_names_the_address() {
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
-
-/// A read that need not wait does not switch, so that a peer that sends fast holds up the
-/// thread, unless there is a checkpoint.
-#[test]
-fn a_checkpoint_between_reads_lets_others_run() {
-    let (mut client, server) = pair();
-    for checkpoints in [false, true] {
-        client.write_all(&[0; 1000]).unwrap();
-        let ran = std::cell::Cell::new(false);
-        greenlet::scope(|s| {
-            // Until it is known that there is something to read.
-            server.peek(&mut [0]).unwrap();
-            s.spawn(|| ran.set(true));
-            for _ in 0..999 {
-                (&server).read_exact(&mut [0]).unwrap();
-                if checkpoints {
-                    greenlet::checkpoint();
-                }
-            }
-            assert_eq!(ran.get(), checkpoints);
-            (&server).read_exact(&mut [0]).unwrap();
-        });
-    }
-}
