@@ -1,27 +1,23 @@
 //! A chat over TCP, by lines, with rooms: `chat ADDR` prints the address that it has bound.
-//! Try it with two of `nc HOST PORT`. The first line is your name; then lines go to all in
-//! your room, but for these:
-//!
-//!     /join ROOM    /who    /kick NAME    /quit    /shutdown
+//! Try it with two of `nc HOST PORT`. The first line is your name; then lines go to all in your
+//! room, but for `/join ROOM`, `/who`, `/kick NAME`, `/quit` and `/shutdown`.
 //!
 //! A connection has two greenlets, one that reads and one that writes what others put into
 //! the member's queue, so that a slow client holds nobody up.
 
 use greenlet::net::{Server, TcpStream};
 use greenlet::sync::{Event, Queue};
-use greenlet::{Local, scope, wait_any};
+use greenlet::{Local, scope, timeout, wait_any};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Lines that may wait for a client; what comes while they are as many is lost to it.
-const BACKLOG: usize = 100;
-/// Bytes of a line; what is longer comes as several.
-const LINE: u64 = 1000;
-/// For a client to take its last lines.
-const GRACE: Duration = Duration::from_secs(1);
+const BACKLOG: usize = 100; // lines that may wait for a client; more are lost to it
+const LINE: u64 = 1000; // bytes; what is longer comes as several
+const PATIENCE: Duration = Duration::from_secs(60); // for a client to say its name
+const GRACE: Duration = Duration::from_secs(1); // for a client to take its last lines
 
 /// The name of the member whose lines this greenlet reads.
 static NAME: Local<String> = Local::new();
@@ -41,11 +37,9 @@ struct Member {
 impl Chat {
     /// Tells all in that room.
     fn tell(&self, room: &str, line: &str) {
-        for member in self.members.borrow().values() {
-            if *member.room.borrow() == room {
-                member.tell(line);
-            }
-        }
+        let members = self.members.borrow();
+        let here = members.values().filter(|m| *m.room.borrow() == room);
+        here.for_each(|member| member.tell(line));
     }
 
     fn enter(&self, member: &Member, room: &str) {
@@ -56,8 +50,8 @@ impl Chat {
     }
 
     /// Reads and obeys, until the client has had enough.
-    fn read(&self, member: &Member, lines: impl Iterator<Item = io::Result<String>>) {
-        for line in lines.map_while(Result::ok) {
+    fn read(&self, member: &Member, mut input: impl BufRead) {
+        while let Some(line) = next_line(&mut input) {
             match line.split_once(' ').unwrap_or((&line, "")) {
                 ("/join", room) => self.enter(member, room),
                 ("/who", _) => {
@@ -78,8 +72,7 @@ impl Chat {
 
 impl Member {
     fn tell(&self, line: &str) {
-        // Never waits: it fails if the queue is full.
-        let _ = self.lines.put_nowait(format!("{line}\n"));
+        let _ = self.lines.put_nowait(format!("{line}\n")); // fails if the queue is full
     }
 }
 
@@ -94,25 +87,20 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// As [`BufRead::lines`], which lets a client fill the memory with a line that never ends.
-fn lines(mut input: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
-    std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        match input.by_ref().take(LINE).read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            read => Some(read.map(|_| String::from_utf8_lossy(line.trim_ascii_end()).into_owned())),
-        }
-    })
+/// The next line, or as much of it as is allowed; `None` is the end.
+fn next_line(input: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    let n = input.take(LINE).read_until(b'\n', &mut line).ok()?;
+    (n > 0).then(|| String::from_utf8_lossy(line.trim_ascii_end()).into_owned())
 }
 
 /// The handler of a connection.
-fn serve(chat: &Chat, stream: &TcpStream) -> io::Result<()> {
-    let mut lines = lines(BufReader::new(stream));
-    let Some(name) = lines.next().transpose()? else {
-        return Ok(());
-    };
+fn serve(chat: &Chat, stream: &TcpStream) {
+    let mut input = BufReader::new(stream);
+    let name = timeout(PATIENCE, || next_line(&mut input));
+    let Ok(Some(name)) = name else { return };
     if chat.members.borrow().contains_key(&name) {
-        return (&*stream).write_all(b"* somebody has that name\n");
+        return drop((&*stream).write_all(b"* somebody has that name\n"));
     }
     let member = Rc::new(Member {
         room: RefCell::new("lobby".to_owned()),
@@ -120,8 +108,9 @@ fn serve(chat: &Chat, stream: &TcpStream) -> io::Result<()> {
         kicked: Event::new(),
     });
     let seat = Seat(chat, name.clone(), member.clone());
-    let new = (name.clone(), member.clone());
-    chat.members.borrow_mut().extend([new]);
+    chat.members
+        .borrow_mut()
+        .insert(name.clone(), member.clone());
     chat.tell("lobby", &format!("* {name} is here"));
     scope(|s| {
         let writer = s.spawn(|| {
@@ -130,7 +119,7 @@ fn serve(chat: &Chat, stream: &TcpStream) -> io::Result<()> {
         });
         let reader = s.spawn(|| {
             NAME.set(name);
-            chat.read(&member, lines);
+            chat.read(&member, input);
         });
         // The first of these ends the connection.
         wait_any(&[&reader, &writer, &member.kicked, &chat.closing]);
@@ -142,12 +131,10 @@ fn serve(chat: &Chat, stream: &TcpStream) -> io::Result<()> {
             writer.kill();
         }
     });
-    Ok(())
 }
 
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1);
-    let address = address.ok_or_else(|| io::Error::other("usage: chat ADDR"))?;
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_owned());
     let server = Server::bind(address)?.max_connections(1000);
     println!("{}", server.local_addr());
     let chat = Chat::default();
@@ -156,7 +143,6 @@ fn main() -> io::Result<()> {
             chat.closing.wait();
             server.stop(2 * GRACE)
         });
-        server.run(|stream, _peer| drop(serve(&chat, &stream)))
-    })?;
-    Ok(())
+        server.run(|stream, _peer| serve(&chat, &stream)).map(drop)
+    })
 }

@@ -13,7 +13,8 @@
 //!         let _ = stream.write_all(b"hello\n");
 //!     })?;
 //!     signals.wait()?;
-//!     // No new connections; what runs has half a minute, then it is killed.
+//!     // No new connections; what runs has half a minute, then it is killed. A second signal
+//!     // changes nothing about that: for such, wait in a greenlet that calls `stop` again.
 //!     let stopped = server.stop(Duration::from_secs(30))?;
 //!     println!("{stopped:?}");
 //!     Ok(()) // exit code 0

@@ -3,6 +3,7 @@
 
 use greenlet::net::{TcpListener, TcpStream};
 use greenlet::sync::{Event, Queue};
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -228,4 +229,43 @@ fn refused_names_the_address() {
     let error = TcpStream::connect(address).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+/// Reads that need not wait switch to nobody, but for one in a turn.
+#[test]
+fn a_peer_as_fast_as_its_reader_starves_nobody() {
+    let (mut client, server) = pair();
+    client.write_all(&[0; 1000]).unwrap();
+    let ran = Cell::new(false);
+    greenlet::scope(|s| {
+        server.peek(&mut [0]).unwrap(); // so that it is known that there is something
+        s.spawn(|| ran.set(true));
+        (&server).read_exact(&mut [0]).unwrap();
+        assert!(!ran.get(), "promise 6");
+        for _ in 1..400 {
+            (&server).read_exact(&mut [0]).unwrap();
+        }
+        assert!(ran.get());
+        // What has expired meanwhile is raised, and nothing is lost.
+        client.write_all(&[0; 1400]).unwrap();
+        let taken = Cell::new(0);
+        let ended = greenlet::timeout(Duration::from_millis(1), || {
+            loop {
+                (&server).read_exact(&mut [0]).unwrap();
+                taken.set(taken.get() + 1);
+                std::thread::sleep(Duration::from_micros(10));
+            }
+        });
+        assert!(ended.is_err() && taken.get() < 2000, "{taken:?}");
+        let mut rest = vec![0; 2000 - taken.get()];
+        (&server).read_exact(&mut rest).unwrap();
+        // Nobody is let run where that is not allowed.
+        client.write_all(&[0; 1000]).unwrap();
+        server.peek(&mut [0]).unwrap();
+        let mut all = [0; 1000];
+        greenlet::no_switch(|| {
+            all.chunks_mut(1)
+                .for_each(|b| (&server).read_exact(b).unwrap())
+        });
+    });
 }

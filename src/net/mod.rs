@@ -42,9 +42,9 @@
 //! an accept loop on each of several threads use [`ListenOptions::reuse_port`] instead.
 //!
 //! Sockets are looked at once a turn, so neither greenlets that keep yielding nor timers
-//! starve them, and the other way round. A greenlet whose calls never have to wait, as those
-//! of a receiver that is flooded, lets nobody else run, and no timeout hits it: call
-//! [`checkpoint`](crate::checkpoint) in its loop.
+//! starve them, and the other way round. A call that need not wait switches to nobody but once
+//! in 256 times, when it yields first: so a peer that sends as fast as it is read holds nobody
+//! up, and a kill or an expiry that is due is raised then, before anything was read.
 //!
 //! # Timeouts and kills
 //!

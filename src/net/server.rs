@@ -354,7 +354,10 @@ impl<L: Listener> Server<L> {
     ///
     /// # Timeouts and kills
     ///
-    /// Either ends the wait, and the server stops all the same.
+    /// Either ends the wait, and the server stops all the same. Handlers are not told: those
+    /// that may be idle take the whole grace, unless they are told by an
+    /// [`Event`](crate::sync::Event), say. In a handler of this server a grace without end is
+    /// one, since it waits for itself too.
     ///
     /// # Panics
     ///

@@ -250,6 +250,17 @@ impl Party {
         !panicking() && self.task().may_switch()
     }
 
+    /// One more thing was done without a switch; true if the turn's budget is spent and
+    /// others can be let run.
+    #[cfg(all(unix, feature = "net"))]
+    #[inline]
+    pub(crate) fn has_spent_its_turn(&self) -> bool {
+        match self {
+            Party::Hub(hub, _) => hub.checkpoint_yields() && self.may_wait(),
+            Party::Thread(_) => false,
+        }
+    }
+
     /// Suspends, after the word was announced and the node linked. A greenlet
     /// gets the switch to make; for the others the wait is over on return.
     #[inline]

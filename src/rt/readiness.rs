@@ -18,6 +18,13 @@
 //! a change of each descriptor that its poller knows, so a waiter whose thread has ended holds
 //! up nobody. One whose hub is busy does, until the next change. Invariant: READY is set only while nobody is in line.
 //!
+//! # Fast peers
+//!
+//! A call that need not wait switches to nobody, and a peer that is as fast as its reader
+//! would let nobody else run for as long as it likes, nor any timer expire. So each call that
+//! need not wait takes one from the turn's budget, and the one that takes the last yields
+//! first.
+//!
 //! # Short reads
 //!
 //! A read that got less than it asked for has emptied the buffer, and a short write has
@@ -32,7 +39,7 @@ use super::park::{Party, PendingIo, Wakes};
 use super::poller::{Change, Driver, Sink};
 use super::sync::{AtomicUsize, Mutex, Ordering, Raw, lock};
 use super::task::Site;
-use super::wait::{End, Monitor, State, WaitList, Waiters};
+use super::wait::{self, End, Monitor, State, WaitList, Waiters};
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 // std's count, in models too: nothing is decided by it.
@@ -185,6 +192,14 @@ impl Half {
         // Nobody is in line. Who may not wait takes what the poller has yet to tell of.
         let may_try = |number: &usize| number & READY != 0 || !Party::current().may_wait();
         let mut ready = self.0.peek().filter(may_try);
+        if ready.is_some() && Party::current().has_spent_its_turn() {
+            wait::yield_now(site.operation);
+            // What has come due meanwhile is raised before anything is taken.
+            if let Some(unwind) = Party::current().due() {
+                unwind.raise();
+            }
+            ready = self.0.peek().filter(may_try);
+        }
         loop {
             let seen = match ready.take() {
                 Some(number) => number,
