@@ -139,10 +139,8 @@ fn main() -> io::Result<()> {
     println!("{}", server.local_addr());
     let chat = Chat::default();
     scope(|s| {
-        s.spawn(|| {
-            chat.closing.wait();
-            server.stop(2 * GRACE)
-        });
-        server.run(|stream, _peer| serve(&chat, &stream)).map(drop)
+        let running = s.spawn(|| server.run(|stream, _peer| serve(&chat, &stream)));
+        wait_any(&[&running, &chat.closing]);
+        server.stop(2 * GRACE).map(drop)
     })
 }

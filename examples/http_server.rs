@@ -13,7 +13,7 @@
 use greenlet::net::{Server, Shutdown, TcpStream};
 use greenlet::signal::{SIGINT, SIGTERM, Signals};
 use greenlet::sync::{Event, Semaphore};
-use greenlet::{Local, timeout};
+use greenlet::{Local, scope, timeout, wait_any};
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -120,6 +120,15 @@ struct Connection {
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let (input, output) = (Vec::new(), Vec::new());
+        Connection {
+            stream,
+            input,
+            output,
+        }
+    }
+
     /// From a greeting to the end.
     fn run(mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
@@ -304,19 +313,16 @@ fn serve(address: &str) -> io::Result<()> {
     let signals = Signals::new([SIGINT, SIGTERM])?;
     let server = Server::bind(address)?.max_connections(CONNECTIONS);
     println!("{}", server.local_addr());
-    server.start(|stream, _peer| {
-        let (input, output) = (Vec::new(), Vec::new());
+    let stopped = scope(|s| {
         // That a client is gone ends its connection, and nothing else.
-        let _ = Connection {
-            stream,
-            input,
-            output,
-        }
-        .run();
+        let running = s.spawn(|| server.run(|stream, _peer| drop(Connection::new(stream).run())));
+        let told = s.spawn(|| signals.wait());
+        // The first of these ends it.
+        wait_any(&[&running, &told]);
+        told.kill();
+        STOPPING.set();
+        server.stop(GRACE)
     })?;
-    signals.wait()?;
-    STOPPING.set();
-    let stopped = server.stop(GRACE)?;
     println!(
         "{} connections, {} of them killed",
         stopped.accepted, stopped.killed
