@@ -60,11 +60,11 @@ fn compile(library: &Path, name: &str, program: &str) -> Result<Vec<Error>, Stri
         .arg(source.with_extension("rmeta"))
         .arg("--extern")
         .arg(format!("greenlet={}", library.display()))
-        .arg("-L")
-        .arg(format!(
-            "dependency={}",
-            library.parent().unwrap().display()
-        ))
+        .args(
+            folders()
+                .iter()
+                .map(|f| format!("-Ldependency={}", f.display())),
+        )
         .arg(&source)
         .env_remove("RUSTFLAGS")
         .output()
@@ -102,11 +102,31 @@ fn error(json: &str) -> Option<Error> {
     Some((line.parse().ok()?, code, message))
 }
 
+/// Where cargo has put what this test was built from: the folder of the test itself, or, with the
+/// cargo of later toolchains, `build/PACKAGE/HASH/out` for each package.
+fn folders() -> Vec<PathBuf> {
+    fn below(folder: PathBuf) -> impl Iterator<Item = PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path())
+    }
+    let exe = std::env::current_exe().unwrap();
+    let own = exe.parent().unwrap();
+    if own.file_name() != Some("out".as_ref()) {
+        return vec![own.to_owned()];
+    }
+    let build = own.ancestors().nth(3).unwrap().to_owned();
+    below(build)
+        .flat_map(below)
+        .map(|hash| hash.join("out"))
+        .filter(|out| out.is_dir())
+        .collect()
+}
+
 /// The library that this test was built with: the newest that the programs compile with.
 fn library(control: &str, name: &str) -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let mut all: Vec<_> = std::fs::read_dir(deps.parent().unwrap())
-        .unwrap()
+    let mut all: Vec<_> = folders()
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -116,7 +136,9 @@ fn library(control: &str, name: &str) -> PathBuf {
     all.sort_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap());
     let newest = all
         .pop()
-        .expect("cargo has built the library for this test");
+        .expect("cargo has built the library for this test")
+        // With later toolchains the library itself does not say all.
+        .with_extension("rmeta");
     let errors = compile(&newest, name, control).unwrap_or_else(|text| panic!("{text}"));
     assert!(
         errors.is_empty(),
