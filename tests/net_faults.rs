@@ -1,13 +1,11 @@
 //! Peers that misbehave, and many ends at once: nothing hangs, nothing is lost, nothing leaks.
 #![cfg(all(unix, feature = "net"))]
 
-use greenlet::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
-use greenlet::sync::Event;
-use socket2::{MsgHdr, SockRef};
+use greenlet::net::{TcpListener, TcpStream, UdpSocket};
+use socket2::SockRef;
 use std::cell::Cell;
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -185,6 +183,7 @@ fn descriptors() -> usize {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_thousand_kills_and_timeouts_leak_nothing() {
+    use greenlet::sync::Event;
     // In a process of its own: other tests open descriptors too.
     if std::env::var_os("ALONE").is_none() {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
@@ -312,6 +311,10 @@ fn what_follows_urgent_data_is_read() {
 #[test]
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn what_follows_descriptors_is_read() {
+    use greenlet::net::UnixStream;
+    use socket2::MsgHdr;
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
     let (a, b) = UnixStream::pair().unwrap();
     b.set_read_timeout(Some(LONG)).unwrap();
     let send = || {
