@@ -307,8 +307,10 @@ mod signals {
             serve(LONG);
         });
         running.said("ADDRESS");
-        running.send("HUP");
-        assert_eq!(running.ended().0.signal(), Some(1));
+        // Not SIGHUP, which a program inherits ignored from nohup.
+        running.send("USR1");
+        let usr1 = 10;
+        assert_eq!(running.ended().0.signal(), Some(usr1));
     }
 
     /// A dropped `Signals` leaves nothing open and nothing that a signal would do.
