@@ -2,7 +2,6 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
-use crate::rt::sync::panicking;
 use crate::rt::task::Name;
 use crate::rt::wait;
 use std::time::{Duration, Instant};
@@ -143,19 +142,14 @@ pub fn yield_now() {
 #[inline]
 #[track_caller]
 pub fn checkpoint() {
-    if panicking() {
-        return;
-    }
     let party = Party::current();
-    if !party.task().may_switch() {
+    if !party.may_wait() {
         return;
     }
     if let Some(unwind) = party.due() {
         unwind.raise();
     }
-    if let Party::Hub(hub, _) = party
-        && hub.checkpoint_yields()
-    {
+    if party.has_spent_its_turn() {
         yield_now();
     }
 }

@@ -245,14 +245,13 @@ impl Party {
     }
 
     /// Whether a wait is neither refused nor forbidden here.
-    #[cfg(all(unix, feature = "net"))]
+    #[inline]
     pub(crate) fn may_wait(&self) -> bool {
         !panicking() && self.task().may_switch()
     }
 
     /// One more thing was done without a switch; true if the turn's budget is spent and
     /// others can be let run.
-    #[cfg(all(unix, feature = "net"))]
     #[inline]
     pub(crate) fn has_spent_its_turn(&self) -> bool {
         match self {
