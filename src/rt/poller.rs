@@ -108,10 +108,14 @@ impl Poller {
         self.poll_for(left);
     }
 
-    /// Tells the sinks of changes that there are now; false if there may be more.
-    pub(crate) fn poll_now(&mut self) -> bool {
+    /// Tells the sinks of changes that there are now.
+    pub(crate) fn poll_now(&mut self) {
         self.poll_for(Some(Duration::ZERO));
-        self.events.iter().count() < EVENTS
+    }
+
+    /// Whether the last poll took all that it can, so that there may be more.
+    pub(crate) fn may_have_left_some(&self) -> bool {
+        self.events.iter().count() == EVENTS
     }
 
     fn poll_for(&mut self, limit: Option<Duration>) {

@@ -41,7 +41,10 @@ mod imp {
         /// Looks until nothing is left that had come before.
         pub(in crate::rt::hub) fn look_through(&self) {
             if let Some(poller) = &mut *self.poller.borrow_mut() {
-                while !poller.poll_now() {}
+                poller.poll_now();
+                while poller.may_have_left_some() {
+                    poller.poll_now();
+                }
             }
         }
 
