@@ -3,11 +3,13 @@
 #![cfg(all(target_os = "linux", feature = "signal"))]
 
 mod built;
+mod pipe;
 
+use pipe::lines;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,16 +91,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let _ = sender.send(line.unwrap());
-        }
-    });
-    receiver
 }
 
 /// One who speaks HTTP, or what it likes.

@@ -4,11 +4,14 @@
 //! /proc says for how long a thread has run.
 #![cfg(all(target_os = "linux", feature = "net"))]
 
+mod pipe;
+
 use greenlet::net::{Server, TcpStream};
+use pipe::lines;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -41,16 +44,6 @@ fn child(test: &str, scenario: impl FnOnce()) -> Running {
     let out = lines(child.stdout.take().unwrap());
     let err = lines(child.stderr.take().unwrap());
     Running { child, out, err }
-}
-
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let _ = sender.send(line.unwrap());
-        }
-    });
-    receiver
 }
 
 /// The lines until the pipe's end.
@@ -181,7 +174,7 @@ fn signals_end_servers() {
 mod signals {
     use super::*;
     use greenlet::signal::{SIGINT, SIGTERM, Signals};
-    use std::io::ErrorKind;
+    use std::io::{BufRead, BufReader, ErrorKind};
     use std::os::unix::process::ExitStatusExt;
     use std::sync::Arc;
 

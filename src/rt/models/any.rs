@@ -4,7 +4,7 @@ use super::super::clock::Limit;
 use super::super::task::Site;
 use super::super::wait::{Latch, wait_any};
 use super::hub::on_hub;
-use super::{Seen, explore, nobody_waits, thread};
+use super::{Seen, explore, killer, nobody_waits, thread};
 use crate::sync::{AsyncResult, Event};
 use crate::{JoinError, run, spawn, wait_all, wait_any as wait_any_of};
 use std::sync::Arc;
@@ -143,10 +143,7 @@ fn event_result_and_end_at_once() {
                 let (event, seen) = (event.clone(), seen.clone());
                 move || {
                     let sleeper = Arc::new(spawn(|| Event::new().wait()));
-                    let killer = thread({
-                        let sleeper = sleeper.clone();
-                        move || sleeper.kill()
-                    });
+                    let killer = killer(&sleeper);
                     let waiter = spawn(move || {
                         let won = wait_any_of(&[&*event, &*result, &*sleeper]);
                         let ready = || {

@@ -2,7 +2,7 @@
 
 use super::super::sync::{AtomicUsize, Ordering};
 use super::hub::{on_hub, pair, setter, waiter};
-use super::{Seen, explore, thread};
+use super::{Seen, explore, killer, thread};
 use crate::sync::{Event, Queue};
 use crate::{HubHandle, JoinError, run, spawn};
 use std::sync::Arc;
@@ -20,10 +20,7 @@ fn kill_against_wake() {
             let seen = seen.clone();
             let hub = on_hub(move || {
                 let greenlet = Arc::new(waiter(&event, &data));
-                let killer = thread({
-                    let greenlet = greenlet.clone();
-                    move || greenlet.kill()
-                });
+                let killer = killer(&greenlet);
                 greenlet.wait();
                 match greenlet.error() {
                     None => seen.hit(0),
@@ -62,10 +59,7 @@ fn kill_against_hand_over() {
                         }
                     });
                     let getter = Arc::new(getter);
-                    let killer = thread({
-                        let getter = getter.clone();
-                        move || getter.kill()
-                    });
+                    let killer = killer(&getter);
                     getter.wait();
                     killer.join().unwrap();
                 }

@@ -4,7 +4,7 @@ use super::super::sync::{Arc as Shared, AtomicUsize, Ordering};
 use super::super::task::Site;
 use super::super::{clock::Limit, wait::Latch};
 use super::hub::{on_hub, pair, setter};
-use super::{Seen, explore, nobody_waits, thread};
+use super::{Seen, explore, killer, nobody_waits, thread};
 use crate::sync::{AsyncResult, Event};
 use crate::{
     Greenlet, HubHandle, JoinError, Local, checkpoint, run, scope, shield, spawn, yield_now,
@@ -218,10 +218,7 @@ fn scope_exit_against_wake_and_kill() {
                         });
                     });
                 }));
-                let killer = thread({
-                    let owner = owner.clone();
-                    move || owner.kill()
-                });
+                let killer = killer(&owner);
                 owner.wait();
                 seen.hit(owner.is_successful().into());
                 killer.join().unwrap();
@@ -257,10 +254,7 @@ fn shield_against_kill() {
                         yield_now(); // a kill acts here
                     }
                 }));
-                let killer = thread({
-                    let greenlet = greenlet.clone();
-                    move || greenlet.kill()
-                });
+                let killer = killer(&greenlet);
                 greenlet.wait();
                 assert_eq!(passed.load(Ordering::Relaxed), 1);
                 seen.hit(greenlet.is_successful().into());

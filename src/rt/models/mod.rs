@@ -66,6 +66,7 @@ use super::inbox::{Address, Waiter};
 use super::park::Party;
 use super::sync::Arc as Shared;
 use super::word::Word;
+use crate::Greenlet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Plain, Ordering};
 use std::time::Instant;
@@ -108,6 +109,15 @@ where
     // In words.
     let builder = loom::thread::Builder::new().stack_size(0x8000);
     builder.spawn(f).expect("loom always has one")
+}
+
+/// A thread that kills the greenlet.
+fn killer<T>(greenlet: &Arc<Greenlet<T>>) -> loom::thread::JoinHandle<()>
+where
+    T: Send + Sync + 'static,
+{
+    let greenlet = greenlet.clone();
+    thread(move || greenlet.kill())
 }
 
 /// Which ends a model has had, over all its executions.

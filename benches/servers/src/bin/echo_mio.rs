@@ -1,6 +1,9 @@
 //! A bare loop over mio: edge triggered, each socket registered once, a short read taken for
 //! the end of what there is. The floor: no scheduler, no buffering, one buffer for all.
 
+#[path = "../listen.rs"]
+mod listen;
+
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{ErrorKind, Read, Write};
@@ -10,12 +13,7 @@ const LISTENER: Token = Token(usize::MAX);
 fn main() {
     let mut poll = Poll::new().unwrap();
     let mut events = Events::with_capacity(1024);
-    // mio has no say about the backlog.
-    let std = greenlet::net::ListenOptions::new().bind("127.0.0.1:0").unwrap();
-    println!("{}", std.local_addr().unwrap());
-    let std = std::net::TcpListener::from(std);
-    std.set_nonblocking(true).unwrap();
-    let mut listener = TcpListener::from_std(std);
+    let mut listener = TcpListener::from_std(listen::listen());
     let registry = poll.registry();
     registry.register(&mut listener, LISTENER, Interest::READABLE).unwrap();
     let mut streams: Vec<Option<TcpStream>> = Vec::new();

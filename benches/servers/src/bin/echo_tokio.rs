@@ -1,5 +1,8 @@
 //! tokio's current_thread runtime, a task for each connection.
 
+#[path = "../listen.rs"]
+mod listen;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn main() {
@@ -8,10 +11,7 @@ fn main() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(4096).unwrap();
-        println!("{}", listener.local_addr().unwrap());
+        let listener = tokio::net::TcpListener::from_std(listen::listen()).unwrap();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();

@@ -2,6 +2,8 @@
 
 #[path = "../http.rs"]
 mod http;
+#[path = "../listen.rs"]
+mod listen;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -41,12 +43,7 @@ impl Connection {
 fn main() {
     let mut poll = Poll::new().unwrap();
     let mut events = Events::with_capacity(1024);
-    // mio has no say about the backlog.
-    let std = greenlet::net::ListenOptions::new().bind("127.0.0.1:0").unwrap();
-    println!("{}", std.local_addr().unwrap());
-    let std = std::net::TcpListener::from(std);
-    std.set_nonblocking(true).unwrap();
-    let mut listener = TcpListener::from_std(std);
+    let mut listener = TcpListener::from_std(listen::listen());
     let registry = poll.registry();
     registry.register(&mut listener, LISTENER, Interest::READABLE).unwrap();
     let mut connections: Vec<Option<Connection>> = Vec::new();

@@ -2,6 +2,8 @@
 
 #[path = "../http.rs"]
 mod http;
+#[path = "../listen.rs"]
+mod listen;
 
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,10 +30,7 @@ fn main() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(4096).unwrap();
-        println!("{}", listener.local_addr().unwrap());
+        let listener = tokio::net::TcpListener::from_std(listen::listen()).unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move { drop(serve(stream).await) });
