@@ -1,7 +1,7 @@
 //! What the running greenlet can ask and do: current, sleep, yield_now, checkpoint, now.
 
 use crate::rt::clock::Limit;
-use crate::rt::park::Party;
+use crate::rt::park::{self, Party};
 use crate::rt::task::Name;
 use crate::rt::wait;
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ pub fn current() -> Current {
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         wait::yield_now("sleep");
-    } else if let wait::End::Refused(_) = wait::sleep("sleep", Limit::After(duration)) {
+    } else if let wait::End::Refused = wait::sleep("sleep", Limit::After(duration)) {
         std::thread::sleep(duration);
     }
 }
@@ -142,14 +142,13 @@ pub fn yield_now() {
 #[inline]
 #[track_caller]
 pub fn checkpoint() {
-    let party = Party::current();
-    if !party.may_wait() {
+    if !park::may_wait() {
         return;
     }
-    if let Some(unwind) = party.due() {
+    if let Some(unwind) = Party::current().due() {
         unwind.raise();
     }
-    if party.has_spent_its_turn() {
+    if park::has_spent_its_turn() {
         yield_now();
     }
 }

@@ -74,7 +74,8 @@ impl Family {
 
     #[track_caller]
     fn wait_for_children(&self, site: Site) -> Result<(), Interruption> {
-        self.children.wait_quietly(site, |state| state.running == 0)
+        self.children
+            .wait_quietly(&site, |state| state.running == 0)
     }
 }
 
@@ -360,7 +361,7 @@ where
 {
     let site = Site::here("scope");
     if panicking() {
-        park::abort_panicking(site);
+        park::abort_panicking(&site);
     }
     // Such a hub has nobody else to end it.
     let late = hub::thread_has_ended();
@@ -492,7 +493,7 @@ pub(crate) fn run_prepared<R>(
     f: impl FnOnce() -> R,
 ) -> R {
     if panicking() {
-        park::abort_panicking(site);
+        park::abort_panicking(&site);
     }
     assert!(
         Party::current().task().may_switch(),
@@ -516,7 +517,7 @@ pub(crate) fn run_prepared<R>(
     let result = catch_unwind(AssertUnwindSafe(f));
     hub.begin_close();
     hub.kill_all();
-    if let Err(dump) = hub.drain(site) {
+    if let Err(dump) = hub.drain(&site) {
         report(format_args!(
             "{} at {} cannot end; aborting\n{dump}",
             site.operation, site.place
@@ -590,7 +591,7 @@ pub fn shield<R>(f: impl FnOnce() -> R) -> R {
 pub fn finally<R>(body: impl FnOnce() -> R, cleanup: impl FnOnce()) -> R {
     let site = Site::here("finally");
     if panicking() {
-        park::abort_panicking(site);
+        park::abort_panicking(&site);
     }
     let result = catch_unwind(AssertUnwindSafe(body));
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| shield(cleanup))) {

@@ -57,7 +57,7 @@ pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGW
 /// See the [module](self).
 pub struct Signals {
     caught: Vec<Caught>,
-    io: Arc<Io<UnixStream>>,
+    io: Io<UnixStream>,
 }
 
 impl UnwindSafe for Signals {}

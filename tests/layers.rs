@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/timers", &[]),
     ("rt/coroutine", &["rt/stack"]),
     ("rt/inbox", &[]),
-    ("rt/poller", &["rt/inbox"]),
+    ("rt/poller", &["rt/inbox", "rt/coroutine"]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
     (
         "rt/hub",
@@ -33,7 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
     ("rt/hub/idle", &["rt/hub"]),
-    ("rt/hub/outside", &["rt/hub", "rt/inbox", "rt/poller"]),
+    (
+        "rt/hub/outside",
+        &["rt/hub", "rt/inbox", "rt/poller", "rt/coroutine"],
+    ),
     (
         "rt/hub/turns",
         &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],

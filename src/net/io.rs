@@ -3,6 +3,7 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
+use crate::rt::poller::{Change, Sink};
 use crate::rt::readiness::{Direction, Readiness, refused, uninterrupted};
 use crate::rt::task::Site;
 use crate::rt::wait::{self, End};
@@ -10,26 +11,48 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A socket of std or socket2 with what it takes to wait for it. Fields are dropped in this
-/// order: the pollers forget the descriptor before it is closed.
-pub(crate) struct Io<S> {
-    watch: Watch,
+/// A handle to a socket. With the last one the pollers forget the descriptor, and then it
+/// is closed.
+pub(crate) struct Io<S>(Arc<Socket<S>>);
+
+/// A socket of std or socket2 with what it takes to wait for it: one piece of memory for all
+/// that a change and the call after it touch.
+#[repr(C)] // What each change touches comes first.
+struct Socket<S> {
+    readiness: Readiness,
     read_limit: Setting,
     write_limit: Setting,
     nonblocking: AtomicBool,
     /// Reading was ended on this side, of which the system does not tell all sockets.
     read_ended: AtomicBool,
     socket: S,
+    /// How many handles there are. Pollers count in the `Arc` too.
+    handles: AtomicUsize,
 }
 
-struct Watch(Arc<Readiness>);
+impl<S: Send + Sync> Sink for Socket<S> {
+    fn changed(&self, change: Change) {
+        self.readiness.changed(change);
+    }
+}
 
-impl Drop for Watch {
+impl<S> Clone for Io<S> {
+    fn clone(&self) -> Self {
+        // Relaxed, as in an `Arc`: who has a handle may make another.
+        self.0.handles.fetch_add(1, Ordering::Relaxed);
+        Io(self.0.clone())
+    }
+}
+
+impl<S> Drop for Io<S> {
     fn drop(&mut self) {
-        self.0.forget();
+        // As in an `Arc`: what was done through the others comes before.
+        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.readiness.forget();
+        }
     }
 }
 
@@ -61,46 +84,48 @@ impl Setting {
     }
 }
 
-impl<S: AsRawFd> Io<S> {
+impl<S: AsRawFd + Send + Sync + 'static> Io<S> {
     /// Of a socket that is non-blocking already.
-    pub(crate) fn new(socket: S) -> Arc<Self> {
+    pub(crate) fn new(socket: S) -> Self {
         Io::begin(socket, true)
     }
 
     /// Of one that is still connecting: nothing can be written yet.
-    pub(crate) fn connecting(socket: S) -> Arc<Self> {
+    pub(crate) fn connecting(socket: S) -> Self {
         Io::begin(socket, false)
     }
 
-    fn begin(socket: S, writable: bool) -> Arc<Self> {
-        Arc::new(Io {
-            watch: Watch(Readiness::new(socket.as_raw_fd(), writable)),
+    fn begin(socket: S, writable: bool) -> Self {
+        Io(Arc::new(Socket {
+            readiness: Readiness::new(socket.as_raw_fd(), writable),
             read_limit: Setting::default(),
             write_limit: Setting::default(),
             nonblocking: AtomicBool::new(false),
             read_ended: AtomicBool::new(false),
             socket,
-        })
+            handles: AtomicUsize::new(1),
+        }))
     }
 
     pub(crate) fn socket(&self) -> &S {
-        &self.socket
+        &self.0.socket
     }
 
     /// The socket alone, which no poller knows any more, and whether it was said to be
     /// non-blocking; an error if others have it too.
-    pub(crate) fn into_socket(self: Arc<Self>) -> Result<(S, bool), Arc<Self>> {
-        let Io {
-            watch,
-            socket,
-            nonblocking,
-            ..
-        } = Arc::try_unwrap(self)?;
-        drop(watch);
-        Ok((socket, nonblocking.into_inner()))
+    pub(crate) fn into_socket(self) -> Result<(S, bool), Self> {
+        // Acquire: what was done through handles that are gone comes before.
+        if self.0.handles.load(Ordering::Acquire) > 1 {
+            return Err(self);
+        }
+        let socket = self.0.clone();
+        drop(self);
+        let socket = Arc::into_inner(socket).expect("the pollers have forgotten it");
+        Ok((socket.socket, socket.nonblocking.into_inner()))
     }
 
     /// Reads by `call`, and waits for it if need be.
+    #[inline(always)]
     #[track_caller]
     pub(crate) fn read<T>(
         &self,
@@ -108,12 +133,19 @@ impl<S: AsRawFd> Io<S> {
         mut call: impl FnMut(&S) -> io::Result<T>,
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
-        let limit = self.read_limit.limit();
+        let limit = self.0.read_limit.limit();
         let site = Site::here(operation);
-        self.attempt(Direction::Read, site, limit, || call(&self.socket), short)
+        self.attempt(
+            Direction::Read,
+            &site,
+            limit,
+            || call(&self.0.socket),
+            short,
+        )
     }
 
     /// Writes by `call`, and waits for it if need be.
+    #[inline(always)]
     #[track_caller]
     pub(crate) fn write<T>(
         &self,
@@ -121,9 +153,15 @@ impl<S: AsRawFd> Io<S> {
         mut call: impl FnMut(&S) -> io::Result<T>,
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
-        let limit = self.write_limit.limit();
+        let limit = self.0.write_limit.limit();
         let site = Site::here(operation);
-        self.attempt(Direction::Write, site, limit, || call(&self.socket), short)
+        self.attempt(
+            Direction::Write,
+            &site,
+            limit,
+            || call(&self.0.socket),
+            short,
+        )
     }
 
     /// As `read`, with a limit of its own.
@@ -138,9 +176,9 @@ impl<S: AsRawFd> Io<S> {
         let site = Site::here(operation);
         self.attempt(
             Direction::Read,
-            site,
+            &site,
             limit,
-            || call(&self.socket),
+            || call(&self.0.socket),
             |_| false,
         )
     }
@@ -156,9 +194,9 @@ impl<S: AsRawFd> Io<S> {
         let site = Site::here(operation);
         self.attempt(
             Direction::Write,
-            site,
+            &site,
             limit,
-            || call(&self.socket),
+            || call(&self.0.socket),
             |_| false,
         )
     }
@@ -171,74 +209,77 @@ impl<S: AsRawFd> Io<S> {
         call: impl Fn(&S) -> io::Result<T>,
     ) -> io::Result<T> {
         let call = || {
-            self.watch.0.check_open()?;
-            call(&self.socket)
+            self.0.readiness.check_open()?;
+            call(&self.0.socket)
         };
-        if self.nonblocking.load(Ordering::Relaxed) {
+        if self.0.nonblocking.load(Ordering::Relaxed) {
             return uninterrupted(call);
         }
-        try_again(operation, self.write_limit.limit(), call)
+        try_again(operation, self.0.write_limit.limit(), call)
     }
 
+    #[inline(always)]
     #[track_caller]
     fn attempt<T>(
         &self,
         direction: Direction,
-        site: Site,
+        site: &Site,
         limit: Limit,
         call: impl FnMut() -> io::Result<T>,
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
-        if self.nonblocking.load(Ordering::Relaxed) {
-            self.watch.0.check_open()?;
+        if self.0.nonblocking.load(Ordering::Relaxed) {
+            self.0.readiness.check_open()?;
             return uninterrupted(call);
         }
-        self.watch.0.attempt(direction, site, limit, call, short)
+        let sink = || self.0.clone() as Arc<dyn Sink>;
+        let readiness = &self.0.readiness;
+        readiness.attempt(sink, direction, site, limit, call, short)
     }
 
     pub(crate) fn set_read_limit(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.read_limit.set(limit)
+        self.0.read_limit.set(limit)
     }
 
     pub(crate) fn set_write_limit(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.write_limit.set(limit)
+        self.0.write_limit.set(limit)
     }
 
     pub(crate) fn read_limit(&self) -> Option<Duration> {
-        self.read_limit.get()
+        self.0.read_limit.get()
     }
 
     pub(crate) fn write_limit(&self) -> Option<Duration> {
-        self.write_limit.get()
+        self.0.write_limit.get()
     }
 
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
-        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+        self.0.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
     /// Before [`poke`](Io::poke), which orders it.
     pub(crate) fn end_reading(&self) {
-        self.read_ended.store(true, Ordering::Relaxed);
+        self.0.read_ended.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn has_read_ended(&self) -> bool {
-        self.read_ended.load(Ordering::Relaxed)
+        self.0.read_ended.load(Ordering::Relaxed)
     }
 
     /// All who wait return with an error, and whoever comes later.
     pub(crate) fn close(&self) {
-        self.watch.0.close();
+        self.0.readiness.close();
     }
 
     /// Something was done to the socket that ends waits; the poller need not say so first.
     pub(crate) fn poke(&self) {
-        self.watch.0.poke();
+        self.0.readiness.poke();
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reading, writing) = self.watch.0.waiting();
+        let (reading, writing) = self.0.readiness.waiting();
         f.debug_struct(name)
-            .field("fd", &self.socket.as_raw_fd())
+            .field("fd", &self.0.socket.as_raw_fd())
             .field("reading", &reading)
             .field("writing", &writing)
             .finish()
@@ -267,7 +308,7 @@ pub(crate) fn try_again<T>(
             return Err(ErrorKind::TimedOut.into());
         }
         match wait::sleep(operation, Limit::After(pause.min(left))) {
-            End::Refused(site) => return Err(refused(site)),
+            End::Refused => return Err(refused(&Site::here(operation))),
             _ => pause = (pause * 2).min(Duration::from_millis(100)),
         }
     }

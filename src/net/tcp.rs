@@ -6,7 +6,6 @@ use crate::rt::clock::Limit;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections that may wait to be accepted, unless the system's limit is lower.
@@ -38,7 +37,7 @@ const BACKLOG: i32 = 4096;
 /// ```
 #[derive(Clone)]
 pub struct TcpListener {
-    io: Arc<Io<std::net::TcpListener>>,
+    io: Io<std::net::TcpListener>,
 }
 
 socket!(TcpListener, std::net::TcpListener);
@@ -210,7 +209,7 @@ impl Default for ListenOptions {
 /// [`Read`](std::io::Read) and [`Write`](std::io::Write), by several greenlets through `&TcpStream` too.
 #[derive(Clone)]
 pub struct TcpStream {
-    io: Arc<Io<std::net::TcpStream>>,
+    io: Io<std::net::TcpStream>,
 }
 
 socket!(TcpStream, std::net::TcpStream);

@@ -5,7 +5,6 @@ use super::io::{Io, limits, socket};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 /// A UDP socket. As [`std::net::UdpSocket`]; any number of greenlets may send and receive,
 /// and each message goes to the one that has waited longest.
@@ -32,7 +31,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct UdpSocket {
-    io: Arc<Io<std::net::UdpSocket>>,
+    io: Io<std::net::UdpSocket>,
 }
 
 socket!(UdpSocket, std::net::UdpSocket);

@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::net as std_net;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 /// A Unix socket that accepts connections. As [`std::os::unix::net::UnixListener`]. The file
 /// stays when it is dropped.
@@ -32,7 +31,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct UnixListener {
-    io: Arc<Io<std_net::UnixListener>>,
+    io: Io<std_net::UnixListener>,
 }
 
 socket!(UnixListener, std_net::UnixListener);
@@ -127,7 +126,7 @@ impl Iterator for UnixIncoming<'_> {
 /// ```
 #[derive(Clone)]
 pub struct UnixStream {
-    io: Arc<Io<std_net::UnixStream>>,
+    io: Io<std_net::UnixStream>,
 }
 
 socket!(UnixStream, std_net::UnixStream);
@@ -222,7 +221,7 @@ impl UnixStream {
 /// ```
 #[derive(Clone)]
 pub struct UnixDatagram {
-    io: Arc<Io<std_net::UnixDatagram>>,
+    io: Io<std_net::UnixDatagram>,
 }
 
 socket!(UnixDatagram, std_net::UnixDatagram);

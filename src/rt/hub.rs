@@ -380,28 +380,30 @@ impl Hub {
 
     /// The running task begins a wait: note where, arm its timer.
     #[inline]
-    pub(crate) fn begin_wait(&self, record: RecordRef, site: Site, limit: Limit) {
+    pub(crate) fn begin_wait(&self, record: RecordRef, site: &Site, limit: &Limit) {
         self.begin(record, site, limit, Key::Wait(record.index));
     }
 
     /// The running task begins a sleep.
-    pub(crate) fn begin_sleep(&self, record: RecordRef, site: Site, limit: Limit) {
+    pub(crate) fn begin_sleep(&self, record: RecordRef, site: &Site, limit: &Limit) {
         self.begin(record, site, limit, Key::Sleep(record.index));
     }
 
     #[inline(always)]
-    fn begin(&self, record: RecordRef, site: Site, limit: Limit, key: Key) {
-        record.task.note(site, self.turn_began.get());
-        match limit {
-            Limit::Never => {}
-            Limit::After(d) => {
-                let timer = self.timers.borrow_mut().arm_after(d, key);
-                record.timer.set(Some(timer));
-            }
-            Limit::At(t) => {
-                let timer = self.timers.borrow_mut().arm_at(t, key);
-                record.timer.set(Some(timer));
-            }
+    fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: Key) {
+        record.task.note(*site, self.turn_began.get());
+        if !matches!(limit, Limit::Never) {
+            record.timer.set(self.arm(limit, key));
+        }
+    }
+
+    #[inline(never)]
+    fn arm(&self, limit: &Limit, key: Key) -> Option<TimerId> {
+        let mut timers = self.timers.borrow_mut();
+        match *limit {
+            Limit::Never => None,
+            Limit::After(d) => Some(timers.arm_after(d, key)),
+            Limit::At(t) => Some(timers.arm_at(t, key)),
         }
     }
 
@@ -415,12 +417,7 @@ impl Hub {
 
     /// Arms a frame's timer.
     pub(crate) fn arm_frame(&self, record: RecordRef, frame: u64, limit: Limit) {
-        let key = Key::Frame(record.index, frame);
-        let timer = match limit {
-            Limit::Never => None,
-            Limit::After(d) => Some(self.timers.borrow_mut().arm_after(d, key)),
-            Limit::At(t) => Some(self.timers.borrow_mut().arm_at(t, key)),
-        };
+        let timer = self.arm(&limit, Key::Frame(record.index, frame));
         record.task.frame(frame, |f| f.timer = timer);
     }
 

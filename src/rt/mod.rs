@@ -10,7 +10,7 @@
 //! | `readiness` | whether a descriptor can be read and written, and who waits for that (feature `net`) |
 //! | `inbox` | wakes, spawns and kills from other threads; the sleep protocol |
 //! | `timers` | indexed 4-ary heap, pure data |
-//! | `coroutine` | corosensei wrapped: bind, resume, suspend, raise (`unsafe`) |
+//! | `coroutine` | corosensei wrapped: bind, resume, suspend, raise; prefetch (`unsafe`) |
 //! | `stack` | sizes and allocation of stacks |
 //! | `clock` | real and virtual time |
 //! | `word` | the wait word: who ends a wait |
@@ -20,7 +20,7 @@
 //! # Arrows
 //!
 //! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller} -> {clock, stack}`;
-//! `poller` names the inbox's bell;
+//! `poller` names the inbox's bell and the coroutine's prefetch;
 //! `sync`, `word`, `clock` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.

@@ -111,6 +111,8 @@ impl Thread {
     }
 
     /// The calling thread's own.
+    #[cold]
+    #[inline(never)]
     fn current() -> Rc<Self> {
         THREAD.try_with(Rc::clone).unwrap_or_else(|_| {
             LATE.with(|late| {
@@ -244,40 +246,24 @@ impl Party {
         self.due().map(Obstacle::Due)
     }
 
-    /// Whether a wait is neither refused nor forbidden here.
-    #[inline]
-    pub(crate) fn may_wait(&self) -> bool {
-        !panicking() && self.task().may_switch()
-    }
-
-    /// One more thing was done without a switch; true if the turn's budget is spent and
-    /// others can be let run.
-    #[inline]
-    pub(crate) fn has_spent_its_turn(&self) -> bool {
-        match self {
-            Party::Hub(hub, _) => hub.checkpoint_yields() && self.may_wait(),
-            Party::Thread(_) => false,
-        }
-    }
-
     /// Suspends, after the word was announced and the node linked. A greenlet
     /// gets the switch to make; for the others the wait is over on return.
-    #[inline]
-    pub(crate) fn suspend(&self, site: Site, limit: Limit) -> Option<Switch> {
+    #[inline(always)]
+    pub(crate) fn suspend(&self, site: &Site, limit: &Limit) -> Option<Switch> {
         match self {
             Party::Hub(hub, record) => {
                 hub.begin_wait(record, site, limit);
                 hub.leave()
             }
             Party::Thread(thread) => {
-                thread.park(limit);
+                thread.park(*limit);
                 None
             }
         }
     }
 
     /// As `suspend`, for a wait that nobody but the limit ends.
-    pub(crate) fn suspend_to_sleep(&self, site: Site, limit: Limit) -> Option<Switch> {
+    pub(crate) fn suspend_to_sleep(&self, site: &Site, limit: &Limit) -> Option<Switch> {
         match self {
             Party::Hub(hub, record) => {
                 hub.begin_sleep(record, site, limit);
@@ -288,7 +274,7 @@ impl Party {
     }
 
     /// The wait is over: disarm its timer, read how it ended, be ready for the next.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&self) -> Outcome {
         if let Party::Hub(hub, record) = self {
             hub.disarm(record);
@@ -427,6 +413,23 @@ pub(crate) fn hub() -> &'static Hub {
     Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
 }
 
+/// Whether a wait of the caller's is neither refused nor forbidden.
+#[inline]
+pub(crate) fn may_wait() -> bool {
+    !panicking()
+        && match Hub::get() {
+            Some(hub) => hub.current().task.may_switch(),
+            None => Thread::current().task.may_switch(),
+        }
+}
+
+/// One more thing was done without a switch; true if the turn's budget is spent and others
+/// can be let run.
+#[inline]
+pub(crate) fn has_spent_its_turn() -> bool {
+    Hub::get().is_some_and(|hub| hub.checkpoint_yields() && may_wait())
+}
+
 /// While this lives its hub has one more that waits for a descriptor, so that nobody
 /// takes it for a deadlock.
 #[cfg(all(unix, feature = "net"))]
@@ -439,13 +442,13 @@ impl PendingIo {
     /// # Errors
     ///
     /// The thread's locals are being destroyed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin() -> std::io::Result<Self> {
         let hub = match Hub::get() {
             Some(hub) => hub,
             None => PendingIo::first_hub()?,
         };
-        hub.count_pending(true);
+        hub.begin_pending();
         Ok(PendingIo(hub))
     }
 
@@ -478,7 +481,7 @@ impl PendingIo {
 impl Drop for PendingIo {
     #[inline]
     fn drop(&mut self) {
-        self.0.count_pending(false);
+        self.0.end_pending();
     }
 }
 
@@ -493,7 +496,7 @@ pub(crate) fn close_hub() {
 /// A wait that cannot say no was reached while panicking: suspending would let
 /// other greenlets run in the middle of an unwind, and nothing could be returned.
 #[cold]
-pub(crate) fn abort_panicking(site: Site) -> ! {
+pub(crate) fn abort_panicking(site: &Site) -> ! {
     report(format_args!(
         "{} at {} would wait while {} is panicking; aborting",
         site.operation,

@@ -12,6 +12,7 @@
 //! [`remove`](Driver::remove); an event that was under way to the sink before reaches
 //! the next one, which takes it for what each event is: a hint to try again.
 
+use super::coroutine::prefetch;
 use super::inbox::Bell;
 use super::sync::{Mutex, lock};
 use mio::event::Event;
@@ -130,8 +131,13 @@ impl Poller {
         }
         let table = lock(&self.driver.0);
         let Some(table) = &*table else { return };
+        let sink = |event: &Event| table.sinks.get(event.token().0)?.as_ref();
+        // They are far away if there are many: all are fetched at once, not one by one.
+        for sink in self.events.iter().filter_map(sink) {
+            prefetch(Arc::as_ptr(sink).addr(), 4);
+        }
         for event in &self.events {
-            if let Some(Some(sink)) = table.sinks.get(event.token().0) {
+            if let Some(sink) = sink(event) {
                 sink.changed(Change::from(event));
             }
         }
@@ -141,9 +147,9 @@ impl Poller {
     /// that ends with its thread before it runs, makes no use of it: so each sink hears of one
     /// more, for somebody else.
     pub(crate) fn close(self) {
-        let table = lock(&self.driver.0).take();
-        // Without the lock: a sink may be the last to hold something.
-        for sink in table.into_iter().flat_map(|t| t.sinks).flatten() {
+        // All under the lock: what `remove` does not find here is gone.
+        let mut table = lock(&self.driver.0);
+        for sink in table.take().into_iter().flat_map(|t| t.sinks).flatten() {
             sink.changed(Change {
                 readable: true,
                 writable: true,
@@ -180,7 +186,8 @@ impl Driver {
         Ok(index)
     }
 
-    /// Takes a descriptor out again, before it is closed.
+    /// Takes a descriptor out again, before it is closed. After that its sink is not held here,
+    /// whether the hub has ended or not.
     pub(crate) fn remove(&self, fd: RawFd, index: usize) {
         let sink = {
             let mut table = lock(&self.0);

@@ -35,12 +35,13 @@
 //! were sent along on a Unix stream, whose short reads therefore count for nothing.
 
 use super::clock::Limit;
-use super::park::{Party, PendingIo, Wakes};
+use super::park::{self, Party, PendingIo, Wakes};
 use super::poller::{Change, Driver, Sink};
 use super::sync::{AtomicUsize, Mutex, Ordering, Raw, lock};
 use super::task::Site;
 use super::wait::{self, End, Monitor, State, WaitList, Waiters};
 use std::io::{self, ErrorKind};
+use std::num::NonZeroU64;
 use std::os::fd::RawFd;
 // std's count, in models too: nothing is decided by it.
 use std::sync::Arc;
@@ -61,10 +62,14 @@ pub(super) const CLOSED: usize = 4;
 /// One change.
 const TICK: usize = 8;
 
+/// A waiter's ticket, plus one so that it takes no more room than a number; `None` before
+/// it has one.
+type Place = Option<NonZeroU64>;
+
 /// One direction.
 struct Side {
     number: usize,
-    waiters: WaitList<Option<u64>>,
+    waiters: WaitList<Place>,
 }
 
 impl State for Side {
@@ -86,13 +91,13 @@ impl State for Side {
     }
 }
 
-impl Waiters<Option<u64>> for Side {
-    fn waiters(&mut self) -> &mut WaitList<Option<u64>> {
+impl Waiters<Place> for Side {
+    fn waiters(&mut self) -> &mut WaitList<Place> {
         &mut self.waiters
     }
 
-    fn ticket(value: &Option<u64>) -> Option<u64> {
-        *value
+    fn ticket(place: &Place) -> Option<u64> {
+        place.map(|next| next.get() - 1)
     }
 }
 
@@ -157,57 +162,64 @@ impl Half {
         }
     }
 
+    /// The number, if the call may be tried without a wait: nobody is in line, and there may
+    /// be something. Who may not wait takes what the poller has yet to tell of.
+    #[inline(always)]
+    fn at_once(&self) -> Option<usize> {
+        let number = self.0.peek()?;
+        (number & READY != 0 || !park::may_wait()).then_some(number)
+    }
+
     /// Waits for a turn. `place` is the waiter's place in line, once it has one.
+    #[inline(always)]
     #[track_caller]
-    fn wait(&self, site: Site, limit: Limit, place: &mut Option<u64>) -> io::Result<()> {
-        let old = *place;
-        let decide = |side: &mut Side, _: &mut Wakes, value: &mut Option<u64>| {
+    fn wait(&self, site: &Site, limit: &Limit, place: &mut Place) -> io::Result<()> {
+        let decide = |side: &mut Side, _: &mut Wakes, place: &mut Place| {
             if side.number & (READY | CLOSED) != 0 {
                 return Some(Ok(()));
             }
-            *value = old.or_else(|| Some(side.waiters.next_ticket()));
-            *place = *value;
+            *place = place.or_else(|| NonZeroU64::new(side.waiters.next_ticket() + 1));
             None
         };
-        self.0.wait(site, limit, old, decide, |end, _| match end {
-            End::Notified => Ok(()),
-            End::Expired => Err(ErrorKind::TimedOut.into()),
-            End::Refused(site) => Err(refused(site)),
-        })
+        let had = *place;
+        let finish = |end, had| {
+            *place = had;
+            match end {
+                End::Notified => Ok(()),
+                End::Expired => Err(ErrorKind::TimedOut.into()),
+                End::Refused => Err(refused(site)),
+            }
+        };
+        self.0.wait(site, limit, had, decide, finish)
     }
 
     /// As [`Readiness::attempt`]. `listen` sees to it that changes are heard of while its
     /// result lives.
+    #[inline(always)]
     #[track_caller]
     pub(super) fn attempt<T, L>(
         &self,
-        site: Site,
-        limit: Limit,
+        site: &Site,
+        mut limit: Limit,
         listen: impl Fn() -> io::Result<L>,
         mut call: impl FnMut() -> io::Result<T>,
         short: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
         let mut place = None;
-        let mut until = None;
-        // Nobody is in line. Who may not wait takes what the poller has yet to tell of.
-        let may_try = |number: &usize| number & READY != 0 || !Party::current().may_wait();
-        let mut ready = self.0.peek().filter(may_try);
-        if ready.is_some() && Party::current().has_spent_its_turn() {
-            wait::yield_now(site.operation);
-            // What has come due meanwhile is raised before anything is taken.
-            if let Some(unwind) = Party::current().due() {
-                unwind.raise();
-            }
-            ready = self.0.peek().filter(may_try);
+        let mut ready = self.at_once();
+        if ready.is_some() && park::has_spent_its_turn() {
+            let_others_run(site);
+            ready = self.at_once();
         }
         loop {
             let seen = match ready.take() {
                 Some(number) => number,
                 None => {
                     let _listening = listen()?;
-                    let until =
-                        *until.get_or_insert_with(|| limit.fixed(|| Party::current().now()));
-                    self.wait(site, until, &mut place)?;
+                    if let Limit::After(_) = limit {
+                        fix(&mut limit);
+                    }
+                    self.wait(site, &limit, &mut place)?;
                     self.0.number()
                 }
             };
@@ -231,7 +243,7 @@ impl Half {
     }
 
     pub(super) fn close(&self) {
-        self.0.broadcast::<Option<u64>>(|side| {
+        self.0.broadcast::<Place>(|side| {
             side.number |= CLOSED;
             true
         });
@@ -249,20 +261,33 @@ impl Half {
 }
 
 /// See the module.
+#[repr(C)] // What each wait touches comes first.
 pub(crate) struct Readiness {
+    read: Half,
+    /// The address of one of the pollers that know it, the last that was asked for. Relaxed:
+    /// a thread compares it with its own poller's only, which nobody else stores.
+    last: AtomicUsize,
+    write: Half,
     /// Open for as long as somebody may wait; see [`Readiness::forget`].
     fd: RawFd,
-    read: Half,
-    write: Half,
     /// The pollers that know the descriptor, and by which token.
     known: Mutex<Vec<(Arc<Driver>, usize)>>,
-    /// The address of one of them, the last that was asked for. Relaxed: a thread compares
-    /// it with its own poller's only, which nobody else stores.
-    last: AtomicUsize,
 }
 
-impl Sink for Readiness {
-    fn changed(&self, change: Change) {
+impl Readiness {
+    /// Of a new descriptor, which may be read and perhaps written as far as is known.
+    pub(crate) fn new(fd: RawFd, writable: bool) -> Self {
+        Readiness {
+            read: Half::new(true),
+            last: AtomicUsize::new(0),
+            write: Half::new(writable),
+            fd,
+            known: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The poller tells of a change.
+    pub(crate) fn changed(&self, change: Change) {
         let hangup = |closed: bool| if closed { HANGUP } else { 0 };
         if change.readable || change.read_closed {
             self.read.changed(hangup(change.read_closed));
@@ -270,19 +295,6 @@ impl Sink for Readiness {
         if change.writable || change.write_closed {
             self.write.changed(hangup(change.write_closed));
         }
-    }
-}
-
-impl Readiness {
-    /// Of a new descriptor, which may be read and perhaps written as far as is known.
-    pub(crate) fn new(fd: RawFd, writable: bool) -> Arc<Self> {
-        Arc::new(Readiness {
-            fd,
-            read: Half::new(true),
-            write: Half::new(writable),
-            known: Mutex::new(Vec::new()),
-            last: AtomicUsize::new(0),
-        })
     }
 
     /// How many wait to read and to write.
@@ -311,12 +323,15 @@ impl Readiness {
     }
 
     /// Tries `call` until it does not say that it would block, and waits in between, in
-    /// line, for at most `limit` in all. `short` says of a result that nothing is left.
+    /// line, for at most `limit` in all. `short` says of a result that nothing is left. The
+    /// hub's poller tells `sink`, which passes it on to [`changed`](Readiness::changed).
+    #[inline(always)]
     #[track_caller]
     pub(crate) fn attempt<T>(
-        self: &Arc<Self>,
+        &self,
+        sink: impl Fn() -> Arc<dyn Sink>,
         direction: Direction,
-        site: Site,
+        site: &Site,
         limit: Limit,
         call: impl FnMut() -> io::Result<T>,
         short: impl Fn(&T) -> bool,
@@ -328,7 +343,7 @@ impl Readiness {
         let listen = || {
             let pending = PendingIo::begin()?;
             if !pending.has_driver(self.last.load(Ordering::Relaxed)) {
-                self.register(&pending)?;
+                self.register(&pending, sink())?;
             }
             Ok(pending)
         };
@@ -337,14 +352,14 @@ impl Readiness {
 
     /// Makes sure that the hub's poller knows the descriptor.
     #[cold]
-    fn register(self: &Arc<Self>, pending: &PendingIo) -> io::Result<()> {
+    fn register(&self, pending: &PendingIo, sink: Arc<dyn Sink>) -> io::Result<()> {
         pending.with_driver(|driver| {
             let mut known = lock(&self.known);
             // Before a poller is let go of, whose address another one may get.
             self.last.store(0, Ordering::Relaxed);
             known.retain(|(d, _)| !d.is_closed());
             if !known.iter().any(|(d, _)| Arc::ptr_eq(d, driver)) {
-                let index = driver.add(self.fd, self.clone())?;
+                let index = driver.add(self.fd, sink)?;
                 known.push((driver.clone(), index));
             }
             self.last
@@ -353,7 +368,8 @@ impl Readiness {
         })?
     }
 
-    /// Takes the descriptor out of all pollers, before it is closed or given away.
+    /// Takes the descriptor out of all pollers, before it is closed or given away. After that
+    /// none of them has the sink.
     pub(crate) fn forget(&self) {
         let known = {
             let mut known = lock(&self.known);
@@ -366,13 +382,34 @@ impl Readiness {
     }
 }
 
+/// It holds for all waits of a call together.
+#[cold]
+#[inline(never)]
+fn fix(limit: &mut Limit) {
+    *limit = limit.fixed(|| Party::current().now());
+}
+
+/// The turn is spent.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn let_others_run(site: &Site) {
+    wait::yield_now(site.operation);
+    // What has come due meanwhile is raised before anything is taken.
+    if let Some(unwind) = Party::current().due() {
+        unwind.raise();
+    }
+}
+
 /// What a wait returns while the thread is panicking.
-pub(crate) fn refused(site: Site) -> io::Error {
+#[cold]
+pub(crate) fn refused(site: &Site) -> io::Error {
     let why = "would wait while the thread is panicking";
     io::Error::other(format!("{} {why}", site.operation))
 }
 
 /// What operations on a socket that this end has closed return.
+#[cold]
 fn closed() -> io::Error {
     io::Error::new(
         ErrorKind::NotConnected,
@@ -381,6 +418,7 @@ fn closed() -> io::Error {
 }
 
 /// The call again if a signal has cut it short.
+#[inline(always)]
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

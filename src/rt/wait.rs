@@ -242,16 +242,18 @@ pub(crate) enum End {
     /// The wait's own limit is over; nothing was taken.
     Expired,
     /// The thread is panicking, so nobody waited.
-    Refused(Site),
+    Refused,
 }
 
 impl End {
-    /// For waits that have no way to say no: true unless the limit is over.
-    pub(crate) fn notified(self) -> bool {
+    /// For waits that say no by `false`. Without a limit there is no way to say no, so one
+    /// that was refused ends the process.
+    #[inline]
+    pub(crate) fn in_time(self, site: &Site, limit: &Limit) -> bool {
         match self {
             End::Notified => true,
-            End::Expired => false,
-            End::Refused(site) => park::abort_panicking(site),
+            End::Refused if matches!(limit, Limit::Never) => park::abort_panicking(site),
+            End::Expired | End::Refused => false,
         }
     }
 }
@@ -432,8 +434,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[track_caller]
     pub(crate) fn wait<V, O>(
         &self,
-        site: Site,
-        limit: Limit,
+        site: &Site,
+        limit: &Limit,
         value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
         finish: impl FnOnce(End, V) -> O,
@@ -468,8 +470,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     unsafe fn prepare<V, O>(
         &self,
         place: &mut MaybeUninit<Node<V>>,
-        site: Site,
-        limit: Limit,
+        site: &Site,
+        limit: &Limit,
         value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
     ) -> Begun<O, V>
@@ -493,8 +495,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     unsafe fn begin<V, O>(
         &self,
         place: &mut MaybeUninit<Node<V>>,
-        site: Site,
-        limit: Limit,
+        site: &Site,
+        limit: &Limit,
         mut value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
     ) -> Result<Begun<O, V>, Interruption>
@@ -588,7 +590,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[track_caller]
     pub(crate) fn wait_quietly(
         &self,
-        site: Site,
+        site: &Site,
         decide: impl FnOnce(&mut S) -> bool,
     ) -> Result<(), Interruption>
     where
@@ -598,9 +600,9 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         let decide = |state: &mut S, _: &mut _, _: &mut _| decide(state).then_some(());
         // SAFETY: as in `wait`.
         unsafe {
-            match self.begin(&mut node, site, Limit::Never, (), decide)? {
+            match self.begin(&mut node, site, &Limit::Never, (), decide)? {
                 Step::Ready(Ok(())) => {}
-                Step::Ready(Err((end, ()))) => drop(end.notified()),
+                Step::Ready(Err((end, ()))) => drop(end.in_time(site, &Limit::Never)),
                 Step::Suspend(switch) => {
                     jump(switch);
                     self.complete(&Party::current(), &mut node)?;
@@ -673,9 +675,9 @@ impl Interruption {
 
 /// What an obstacle means for a wait: say no, or raise, or panic.
 #[track_caller]
-fn refuse(obstacle: Obstacle, site: Site) -> Result<End, Unwind> {
+fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
     match obstacle {
-        Obstacle::Panicking => Ok(End::Refused(site)),
+        Obstacle::Panicking => Ok(End::Refused),
         Obstacle::Due(unwind) => Err(unwind),
         Obstacle::NoSwitch => panic!(
             "{} at {} would wait where no wait is allowed (no_switch, a link callback, or an item's Ord or Clone)",
@@ -718,13 +720,13 @@ fn prepare_sleep(operation: &'static str, limit: Limit) -> Step<End> {
     let site = Site::here(operation);
     let party = Party::current();
     if let Some(obstacle) = party.obstacle() {
-        return match refuse(obstacle, site) {
+        return match refuse(obstacle, &site) {
             Ok(end) => Step::Ready(end),
             Err(unwind) => unwind.raise(),
         };
     }
     party.waiter().word.announce();
-    match party.suspend_to_sleep(site, limit) {
+    match party.suspend_to_sleep(&site, &limit) {
         Some(switch) => Step::Suspend(switch),
         None => Step::Ready(complete_sleep(&party)),
     }
@@ -762,7 +764,7 @@ fn prepare_yield(operation: &'static str) -> Option<Switch> {
     match party.obstacle() {
         None => {}
         Some(Obstacle::Panicking) => return None,
-        Some(obstacle) => match refuse(obstacle, site) {
+        Some(obstacle) => match refuse(obstacle, &site) {
             Ok(_) => return None,
             Err(unwind) => unwind.raise(),
         },
@@ -774,7 +776,7 @@ fn prepare_yield(operation: &'static str) -> Option<Switch> {
     if hub.skip_yield() {
         return None;
     }
-    hub.begin_wait(record, site, Limit::Never);
+    hub.begin_wait(record, &site, &Limit::Never);
     hub.make_ready(record);
     hub.leave()
 }
@@ -869,9 +871,11 @@ fn prepare_any(
     }
     let party = Party::current();
     if let Some(obstacle) = party.obstacle() {
-        return match refuse(obstacle, site) {
-            Ok(End::Refused(site)) if matches!(limit, Limit::Never) => park::abort_panicking(site),
-            Ok(_) => Step::Ready(None),
+        return match refuse(obstacle, &site) {
+            Ok(end) => {
+                end.in_time(&site, &limit);
+                Step::Ready(None)
+            }
             Err(unwind) => unwind.raise(),
         };
     }
@@ -890,7 +894,7 @@ fn prepare_any(
             break;
         }
     }
-    match party.suspend(site, limit) {
+    match party.suspend(&site, &limit) {
         Some(switch) => Step::Suspend(switch),
         None => Step::Ready(complete_any(&party, nodes, sources)),
     }
@@ -1002,16 +1006,12 @@ impl<V> Latch<V> {
         if self.ready.load(Ordering::Acquire) {
             return true;
         }
-        let finish = |end, ()| match end {
-            End::Refused(_) if !matches!(limit, Limit::Never) => false,
-            end => end.notified(),
-        };
         self.monitor.wait(
-            site,
-            limit,
+            &site,
+            &limit,
             (),
             |state, _, _| state.ready.then_some(true),
-            finish,
+            |end, ()| end.in_time(&site, &limit),
         )
     }
 

@@ -134,12 +134,7 @@ impl Event {
     #[inline(always)]
     #[track_caller]
     pub fn wait(&self) {
-        if !self.is_set() {
-            let finish = |end: End, ()| end.notified();
-            let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
-            self.monitor
-                .wait(Site::here("Event::wait"), Limit::Never, (), decide, finish);
-        }
+        self.wait_within("Event::wait", Limit::Never);
     }
 
     /// Waits for at most `limit`: true if it was set, even if it has been cleared
@@ -157,14 +152,19 @@ impl Event {
     #[track_caller]
     #[must_use = "whether the event was set in time"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
+        self.wait_within("Event::wait_timeout", Limit::After(limit))
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn wait_within(&self, operation: &'static str, limit: Limit) -> bool {
         if self.is_set() {
             return true;
         }
-        let finish = |end: End, ()| end == End::Notified;
+        let site = Site::here(operation);
         let decide = |flag: &mut Flag, _: &mut _, _: &mut ()| flag.set.then_some(true);
-        let limit = Limit::After(limit);
-        self.monitor
-            .wait(Site::here("Event::wait_timeout"), limit, (), decide, finish)
+        let finish = |end: End, ()| end.in_time(&site, &limit);
+        self.monitor.wait(&site, &limit, (), decide, finish)
     }
 
     /// Sets the flag and wakes all who wait. Does not switch.

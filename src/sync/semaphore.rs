@@ -103,12 +103,9 @@ impl Permits {
         let decide = |count: &mut Count, wakes: &mut Wakes, need: &mut usize| {
             count.take(*need, wakes).then_some(true)
         };
-        let finish = |end, _| match end {
-            End::Refused(_) if !matches!(limit, Limit::Never) => false,
-            end => end.notified(),
-        };
-        self.monitor
-            .wait(Site::here(operation), limit, n, decide, finish)
+        let site = Site::here(operation);
+        let finish = |end: End, _| end.in_time(&site, &limit);
+        self.monitor.wait(&site, &limit, n, decide, finish)
     }
 
     /// A need over the bound could never be met.

@@ -24,12 +24,12 @@ impl Hub {
 
     /// Runs the loop at the root until no greenlet is alive. Returns the report
     /// if that can never be.
-    pub(crate) fn drain(&'static self, site: Site) -> Result<(), String> {
+    pub(crate) fn drain(&'static self, site: &Site) -> Result<(), String> {
         debug_assert!(self.at_root());
         self.draining.set(true);
         while self.live.get() > 0 {
             self.root.waiter.word.announce();
-            self.begin_wait(self.root, site, Limit::Never);
+            self.begin_wait(self.root, site, &Limit::Never);
             self.run_root();
             self.root.waiter.word.reset();
             if let Some(report) = self.take_deadlock() {

@@ -24,6 +24,7 @@ pub(super) struct Outside {}
 #[cfg(all(unix, feature = "net"))]
 mod imp {
     use super::*;
+    use crate::rt::coroutine;
     use crate::rt::hub::Hub;
     use crate::rt::poller::{Driver, Poller};
     use std::io;
@@ -91,15 +92,20 @@ mod imp {
             address != 0 && self.outside.driver.get() == address
         }
 
-        /// One more (`true`) or less of the hub waits for a descriptor.
-        #[inline]
-        pub(crate) fn count_pending(&self, more: bool) {
+        /// Whoever runs begins to wait for a descriptor.
+        #[inline(always)]
+        pub(crate) fn begin_pending(&self) {
             let pending = &self.outside.pending;
-            pending.set(if more {
-                pending.get() + 1
-            } else {
-                pending.get() - 1
-            });
+            pending.set(pending.get() + 1);
+            self.current().parked_at.set(coroutine::stack_pointer());
+        }
+
+        /// It does not wait any more.
+        #[inline]
+        pub(crate) fn end_pending(&self) {
+            let pending = &self.outside.pending;
+            pending.set(pending.get() - 1);
+            self.current().parked_at.set(0);
         }
     }
 }

@@ -25,6 +25,9 @@ impl Hub {
                 continue;
             };
             hub.budget.set(hub.budget.get() - 1);
+            if let Some(next) = hub.head.get() {
+                next.prefetch();
+            }
             if let Some(worker) = record.worker.get() {
                 hub.current.set(record);
                 hub = worker.resume().expect("a bound worker does not end");

@@ -51,7 +51,7 @@ impl Pipe {
         let site = Site::here("model");
         let short = |&got: &usize| 0 < got && got < most;
         self.half
-            .attempt(site, limit, || Ok(()), || self.take(most), short)
+            .attempt(&site, limit, || Ok(()), || self.take(most), short)
     }
 
     fn get(&self, most: usize) -> usize {

@@ -51,8 +51,8 @@ impl Counter {
     /// The number, or how the wait ended without one.
     fn take(&self, limit: Limit) -> Result<usize, End> {
         self.0.wait(
-            Site::here("take"),
-            limit,
+            &Site::here("take"),
+            &limit,
             None,
             |shop, _, _| shop.stock.take().map(Ok),
             |end, slot| slot.ok_or(end),
@@ -83,8 +83,8 @@ impl Counter {
             shop.open.then_some(usize::MAX)
         };
         self.0.wait(
-            Site::here("pulse"),
-            Limit::Never,
+            &Site::here("pulse"),
+            &Limit::Never,
             None,
             arrive,
             |_, slot| slot.unwrap(),

@@ -222,8 +222,8 @@ impl<T, C: Container<T>> Core<T, C> {
     #[track_caller]
     pub(crate) fn put(&self, operation: &'static str, item: T, limit: Limit) -> PutResult<T> {
         self.monitor.wait(
-            Site::here(operation),
-            limit,
+            &Site::here(operation),
+            &limit,
             Offer::Item(item),
             |state, wakes, offer| self.accept(state, wakes, offer),
             |end, offer| match (end, offer) {
@@ -288,8 +288,8 @@ impl<T, C: Container<T>> Core<T, C> {
     #[track_caller]
     pub(crate) fn get(&self, site: Site, limit: Limit) -> Result<T, GetError> {
         self.monitor.wait(
-            site,
-            limit,
+            &site,
+            &limit,
             None,
             |state, wakes, _| self.give(state, wakes),
             |end, slot| match (end, slot) {
@@ -366,12 +366,9 @@ impl<T, C: Container<T>> Core<T, C> {
         let decide = |state: &mut Items<T, C>, _: &mut Wakes, _: &mut ()| {
             (state.unfinished == 0).then_some(true)
         };
-        let finish = |end, ()| match end {
-            End::Refused(_) if !matches!(limit, Limit::Never) => false,
-            end => end.notified(),
-        };
-        self.monitor
-            .wait(Site::here(operation), limit, (), decide, finish)
+        let site = Site::here(operation);
+        let finish = |end: End, ()| end.in_time(&site, &limit);
+        self.monitor.wait(&site, &limit, (), decide, finish)
     }
 
     pub(crate) fn shutdown(&self) {
