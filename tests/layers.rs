@@ -54,6 +54,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/wait",
         &["rt/park", "rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
     ),
+    ("rt/wait/any", &["rt/wait", "rt/park", "rt/task"]),
+    ("rt/wait/latch", &["rt/wait", "rt/task"]),
     (
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
@@ -116,7 +118,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "rt/report", "error"];
 
 /// Files that may contain `unsafe`.
-const UNSAFE: &[&str] = &["rt/wait", "rt/coroutine", "rt/stack"];
+const UNSAFE: &[&str] = &[
+    "rt/wait",
+    "rt/wait/any",
+    "rt/wait/latch",
+    "rt/coroutine",
+    "rt/stack",
+];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {

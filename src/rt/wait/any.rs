@@ -1,0 +1,150 @@
+//! Waiting for the first of several things that are ready, or not yet. Nothing is taken.
+
+use super::{Monitor, Node, Step, Waiters, interruption, jump, refuse};
+use crate::rt::clock::Limit;
+use crate::rt::park::Party;
+use crate::rt::sync::RawMutex;
+use crate::rt::task::Site;
+use crate::rt::word::Outcome;
+use smallvec::SmallVec;
+
+/// A state that is ready, or not yet.
+pub(crate) trait Readiness: Waiters<()> {
+    fn is_ready(&self) -> bool;
+}
+
+/// One of several things that [`wait_any`] waits for.
+pub(crate) trait Source {
+    /// Under the lock: true if ready, else links the node.
+    ///
+    /// # Safety
+    ///
+    /// The node stays where it is until it is delisted.
+    unsafe fn enlist(&self, node: &Node<()>) -> bool;
+    /// Unlinks the node if it is linked.
+    ///
+    /// # Safety
+    ///
+    /// The node was enlisted here, or nowhere.
+    unsafe fn delist(&self, node: &Node<()>);
+    /// Whether it is ready now.
+    fn is_ready(&self) -> bool;
+}
+
+impl<S: Readiness, R: RawMutex> Source for Monitor<S, R> {
+    unsafe fn enlist(&self, node: &Node<()>) -> bool {
+        let mut guard = self.lock();
+        let state = guard.parts().0;
+        if state.is_ready() {
+            return true;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { state.waiters().push(node, None) };
+        false
+    }
+
+    unsafe fn delist(&self, node: &Node<()>) {
+        let mut guard = self.lock();
+        let (state, wakes) = guard.parts();
+        // SAFETY: the caller's promise.
+        if unsafe { state.waiters().remove(node) } {
+            state.left(wakes);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.lock().parts().0.is_ready()
+    }
+}
+
+/// Waits until one of the sources is ready and returns its index: the lowest if
+/// several are at once. `None` if the limit is over first.
+///
+/// All nodes share the waiter's one word, so one notifier wins and its node's
+/// index is in the word; the others lose and go on to their next waiter. One lock
+/// at a time, never nested.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn wait_any(
+    operation: &'static str,
+    limit: Limit,
+    sources: &[&dyn Source],
+) -> Option<usize> {
+    // Never moved after they are filled, which is before the first is linked.
+    let mut nodes: SmallVec<[Node<()>; 8]> = SmallVec::new();
+    match prepare_any(&mut nodes, operation, limit, sources) {
+        Step::Ready(result) => result,
+        Step::Suspend(switch) => {
+            // SAFETY: `prepare_any` made it for the caller, just now.
+            unsafe { jump(switch) };
+            resumed_any(&nodes, sources)
+        }
+    }
+}
+
+#[inline(never)]
+#[track_caller]
+fn prepare_any(
+    nodes: &mut SmallVec<[Node<()>; 8]>,
+    operation: &'static str,
+    limit: Limit,
+    sources: &[&dyn Source],
+) -> Step<Option<usize>> {
+    let site = Site::here(operation);
+    if let Some(ready) = sources.iter().position(|s| s.is_ready()) {
+        return Step::Ready(Some(ready));
+    }
+    let party = Party::current();
+    if let Some(obstacle) = party.obstacle() {
+        return match refuse(obstacle, &site) {
+            Ok(end) => {
+                end.in_time(&site, &limit);
+                Step::Ready(None)
+            }
+            Err(unwind) => unwind.raise(),
+        };
+    }
+    nodes.extend((0..sources.len()).map(|i| Node::new(&party, i, ())));
+    let word = &party.waiter().word;
+    word.announce();
+    for (i, source) in sources.iter().enumerate() {
+        // SAFETY: `nodes` is not touched again before all are delisted.
+        if unsafe { source.enlist(&nodes[i]) } {
+            // Ready after all. If the word can be taken back, nobody has chosen
+            // this waiter; else it is going to be woken and must suspend.
+            if word.retract() {
+                delist_all(nodes, sources);
+                return Step::Ready(Some(i));
+            }
+            break;
+        }
+    }
+    match party.suspend(&site, &limit) {
+        Some(switch) => Step::Suspend(switch),
+        None => Step::Ready(complete_any(&party, nodes, sources)),
+    }
+}
+
+fn delist_all(nodes: &[Node<()>], sources: &[&dyn Source]) {
+    for (node, source) in nodes.iter().zip(sources) {
+        // SAFETY: the node of that index is enlisted with the source of that
+        // index, or nowhere.
+        unsafe { source.delist(node) };
+    }
+}
+
+#[inline(never)]
+fn resumed_any(nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
+    complete_any(&Party::current(), nodes, sources)
+}
+
+#[track_caller]
+fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
+    let outcome = party.settle();
+    delist_all(nodes, sources);
+    match outcome {
+        Outcome::Notified(index) => Some(index),
+        Outcome::Expired => None,
+        _ => interruption(party).raise(),
+    }
+}
