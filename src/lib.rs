@@ -43,7 +43,8 @@
 //! | a flag, a result | [`sync::Event`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
-//! | the first or all of several | [`wait_any`], [`wait_all`] |
+//! | the first or all of several that are ready | [`wait_any`], [`wait_all`] |
+//! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |
 //! | greenlet-local values | [`Local`] |
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
 //! | sockets (feature `net`) | [`net::TcpStream`], [`net::TcpListener`], [`net::UdpSocket`], those of Unix |
@@ -145,6 +146,8 @@ mod local;
 pub mod net;
 mod rt;
 mod scope;
+#[doc(hidden)]
+pub mod select;
 #[cfg(all(unix, feature = "signal"))]
 pub mod signal;
 mod start;

@@ -3,7 +3,8 @@
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
-use crate::rt::wait::{self, Source};
+use crate::rt::wait::{self, Ready, Source};
+use crate::select::Arm;
 use crate::sync::{AsyncResult, Event};
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -21,7 +22,13 @@ use std::time::Duration;
 /// let both: [&dyn Waitable; 2] = [&a, &b];
 /// assert_eq!(greenlet::wait_any(&both), 1);
 /// ```
-pub trait Waitable: sealed::Sealed {}
+pub trait Waitable: sealed::Sealed {
+    /// For [`select!`](crate::select!).
+    #[doc(hidden)]
+    fn select_wait(&self) -> Arm<Ready<'_>> {
+        Arm(Ready::new(self.source().0))
+    }
+}
 
 mod sealed {
     use crate::rt::wait::Source;

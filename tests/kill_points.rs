@@ -54,6 +54,8 @@ mod limits;
 mod process;
 #[path = "kill_points/queues.rs"]
 mod queues;
+#[path = "kill_points/selects.rs"]
+mod selects;
 #[path = "kill_points/stage.rs"]
 mod stage;
 #[path = "kill_points/waits.rs"]

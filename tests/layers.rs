@@ -57,6 +57,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/wait/any", &["rt/wait", "rt/park", "rt/task"]),
     ("rt/wait/latch", &["rt/wait", "rt/task"]),
     (
+        "rt/wait/select",
+        &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
+    ),
+    (
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
@@ -73,11 +77,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fs", &["sync", "ThreadPool"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
-    ("waitable", &["rt", "greenlet", "sync", "ScopedGreenlet"]),
+    ("select", &["rt"]),
+    (
+        "waitable",
+        &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
+    ),
     ("sync/event", &["rt"]),
     ("sync/async_result", &["rt"]),
-    ("sync/semaphore", &["rt"]),
-    ("sync/queue", &["rt", "sync/queue/core"]),
+    ("sync/semaphore", &["rt", "select"]),
+    ("sync/queue", &["rt", "select", "sync/queue/core"]),
     ("sync/queue/core", &["rt", "sync/queue"]),
     ("net/io", &["rt"]),
     ("net/addr", &["ThreadPool"]),
@@ -122,6 +130,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait",
     "rt/wait/any",
     "rt/wait/latch",
+    "rt/wait/select",
     "rt/coroutine",
     "rt/stack",
 ];
@@ -166,7 +175,8 @@ fn named(file: &str, code: &str) -> Vec<String> {
     for (root, base) in [("crate::", ""), ("super::", parent), ("self::", file)] {
         for (at, _) in code.match_indices(root) {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == ':') {
+            // Nor `$crate`, which is what the users of a macro name.
+            if before.is_some_and(|c| c.is_alphanumeric() || c == ':' || c == '$') {
                 continue;
             }
             let rest: String = code[at + root.len()..]

@@ -17,8 +17,8 @@ use greenlet::sync::{
     Semaphore,
 };
 use greenlet::{
-    Elapsed, HubHandle, HubThread, JoinError, Local, Timeout, no_switch, now, run, shield, sleep,
-    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Elapsed, HubHandle, HubThread, JoinError, Local, Timeout, no_switch, now, run, select, shield,
+    sleep, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 /// Only a test that fails waits so long. Miri's clock counts steps, not time.
@@ -150,6 +150,7 @@ tests! {
     shutdown_now_against_putters_and_getters_gives_each_item_to_one;
     join_of_a_queue_ends_with_its_last_item;
     first_of_ten_results;
+    selects;
     primitives_dropped_by_the_woken;
     threads_are_served_in_order_of_arrival;
     scopes_nest_and_shields_hold;
@@ -280,6 +281,38 @@ fn first_of_ten_results(party: Party) {
             wait_all(&[&all[round % 10], &all[(round + 5) % 10], &both]);
         });
         all.iter().for_each(|result| nobody_waits(&[result]));
+    }
+}
+
+/// Two give and take, two take, by selects of which some expire: each box arrives once, or is
+/// still its owner's.
+fn selects(party: Party) {
+    for round in 0..ROUNDS {
+        let (one, two) = (Queue::rendezvous(), Queue::bounded(1));
+        let permits = Semaphore::new(1);
+        let ends = each(4, party, |i| {
+            let mut mine = (i < 2).then(|| Box::new(1));
+            let got = if i < 2 {
+                let (a, b) = if i == 0 { (&one, &two) } else { (&two, &one) };
+                select! {
+                    put(a, &mut mine) -> put => put.map(|()| 0).unwrap(),
+                    get(b) -> item => *item.unwrap(),
+                    default(short(round)) => 0,
+                }
+            } else {
+                select! {
+                    get(one) -> item => *item.unwrap(),
+                    get(two) -> item => *item.unwrap(),
+                    acquire(permits) -> _ => 0,
+                    default(short(round + i)) => 0,
+                }
+            };
+            got + mine.map_or(0, |mine| *mine)
+        });
+        let stored: usize = two.try_iter().map(|item| *item).sum();
+        assert_eq!(ends.iter().sum::<usize>() + stored, 2);
+        assert_eq!(permits.available(), 1);
+        nobody_waits(&[&one, &two, &permits]);
     }
 }
 

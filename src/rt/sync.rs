@@ -19,7 +19,7 @@ pub(crate) use shuttle as model;
 mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(crate) use std::thread::panicking;
+    pub(crate) use std::thread::{panicking, yield_now as yield_thread};
 
     /// The raw lock of the shared primitives.
     pub(crate) type Raw = parking_lot::RawMutex;
@@ -39,6 +39,8 @@ mod imp {
     #[cfg(greenlet_shuttle)]
     pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize};
     pub(crate) use model::sync::{Arc, Condvar, Mutex, MutexGuard};
+    /// Lets a model's other threads go on; one that waits for them must say so.
+    pub(crate) use model::thread::yield_now as yield_thread;
     use std::fmt;
     use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! The core under every primitive: nodes, lists, the monitor; `latch` and `any` are made of it.
+//! The core under every primitive: nodes, lists, the monitor; `latch`, `any` and `select` are made of it.
 //!
 //! A [`Monitor`] is a lock around a primitive's plain state. The state contains
 //! [`WaitList`]s: FIFO lists of nodes, one for each waiter, that live in the
@@ -33,9 +33,11 @@
 
 mod any;
 mod latch;
+mod select;
 
 pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use latch::{Giver, Latch, Taker, pair};
+pub(crate) use select::{Arm, Choice, Operation, Ready, select};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
@@ -119,6 +121,11 @@ impl<V> WaitList<V> {
             self.list.pop_front();
             self.len -= 1;
         }
+    }
+
+    /// Whether anybody but `me` is in line.
+    pub(crate) fn has_other(&self, me: &Waiter) -> bool {
+        self.list.iter().any(|node| !std::ptr::eq(node.waiter, me))
     }
 
     /// The slot of the first in line.

@@ -6,6 +6,8 @@ use self::core::{Core, Ranked};
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
+use crate::rt::wait::Choice;
+use crate::select::Arm;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -140,6 +142,21 @@ macro_rules! queue {
         impl<T: $($bound)*> RefUnwindSafe for $Name<T> {}
 
         impl<T: $($bound)*> $Name<T> {
+            /// For [`select!`](crate::select!).
+            #[doc(hidden)]
+            pub fn select_get(&self) -> Arm<impl Choice<Output = Result<T, GetError>>> {
+                Arm(self.core.get_arm())
+            }
+
+            /// For [`select!`](crate::select!).
+            #[doc(hidden)]
+            pub fn select_put<'a>(
+                &'a self,
+                item: &'a mut Option<T>,
+            ) -> Arm<impl Choice<Output = Result<(), PutError<T>>> + 'a> {
+                Arm(self.core.put_arm(item))
+            }
+
             const_fn! {
                 /// A queue that always has room: `put` never waits.
                 ///

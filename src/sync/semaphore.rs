@@ -4,7 +4,8 @@ use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
+use crate::select::Arm;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -116,6 +117,21 @@ impl Permits {
             "acquiring {n} permits of a semaphore that never has more than {}",
             self.bound
         );
+    }
+
+    /// An acquire as an arm of a select.
+    #[track_caller]
+    fn acquire_arm(&self, n: usize) -> impl Choice<Output = Permit<'_>> {
+        self.check_need(n);
+        let permit = move || Permit { permits: self, n };
+        Operation::new(
+            &self.monitor,
+            n,
+            move |count, _| count.waiters.is_empty() && n <= count.permits,
+            move |count, wakes, _| (n == 0 || count.take(n, wakes)).then(permit),
+            move |_| permit(),
+            |_| (),
+        )
     }
 
     /// Fails while anyone queues.
@@ -319,6 +335,13 @@ macro_rules! semaphore {
         impl RefUnwindSafe for $Name {}
 
         impl $Name {
+            /// For [`select!`](crate::select!).
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn select_acquire(&self, n: usize) -> Arm<impl Choice<Output = Permit<'_>>> {
+                Arm(self.permits.acquire_arm(n))
+            }
+
             /// How many permits are free now.
             ///
             /// # Examples

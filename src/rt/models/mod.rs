@@ -27,7 +27,7 @@
 // |---|---|
 // | `wait` | the core with plain threads: word, monitor, lists |
 // | `primitives`, `queues` | each primitive with plain threads; a greenlet's end |
-// | `any` | `wait_any`: several nodes on one word |
+// | `any`, `select` | `wait_any` and select: several nodes on one word |
 // | `races` | a wake, the limit and a kill for one wait, primitive by primitive |
 // | `batches` | one more than a batch of wakes holds, one of whom leaves |
 // | `inbox` | the inbox alone |
@@ -60,6 +60,7 @@ mod queues;
 mod races;
 #[cfg(all(unix, feature = "net"))]
 mod readiness;
+mod select;
 mod wait;
 
 use super::inbox::{Address, Waiter};

@@ -8,7 +8,7 @@
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::task::Site;
-use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -138,7 +138,9 @@ struct Items<T, C> {
 impl<T, C: Container<T>> State for Items<T, C> {
     fn check(&self) {
         let full = self.capacity.is_some_and(|c| self.items.len() >= c);
-        assert!(self.getters.is_empty() || self.items.len() == 0 && self.putters.is_empty());
+        // A select may wait to put and to get, where there is no room at all.
+        let both = self.putters.is_empty() || self.capacity == Some(0);
+        assert!(self.getters.is_empty() || self.items.len() == 0 && both);
         assert!(self.putters.is_empty() || full || self.shut_down);
     }
 }
@@ -231,6 +233,33 @@ impl<T, C: Container<T>> Core<T, C> {
                 (End::Notified, Offer::Item(item)) => Err(PutError::ShutDown(item)),
                 (_, Offer::Item(item)) => Err(PutError::Full(item)),
                 (_, Offer::Panicked(payload)) => resume_unwind(payload),
+            },
+        )
+    }
+
+    /// A [`put`](Core::put) as an arm of a select; the item comes back if another arm is done.
+    pub(crate) fn put_arm<'a>(
+        &'a self,
+        item: &'a mut Option<T>,
+    ) -> impl Choice<Output = PutResult<T>> + 'a {
+        let offer = Offer::Item(item.take().expect("there is an item to be put"));
+        Operation::new(
+            &self.monitor,
+            offer,
+            |state, me| {
+                let room = state.capacity.is_none_or(|c| state.items.len() < c);
+                room || state.shut_down || state.getters.has_other(me)
+            },
+            |state, wakes, offer| self.accept(state, wakes, offer),
+            |offer| match offer {
+                Offer::Taken => Ok(()),
+                Offer::Item(item) => Err(PutError::ShutDown(item)),
+                Offer::Panicked(payload) => resume_unwind(payload),
+            },
+            |offer| {
+                if let Offer::Item(back) = offer {
+                    *item = Some(back);
+                }
             },
         )
     }
@@ -369,6 +398,18 @@ impl<T, C: Container<T>> Core<T, C> {
         let site = Site::here(operation);
         let finish = |end: End, ()| end.in_time(&site, &limit);
         self.monitor.wait(&site, &limit, (), decide, finish)
+    }
+
+    /// A [`get`](Core::get) as an arm of a select.
+    pub(crate) fn get_arm(&self) -> impl Choice<Output = Result<T, GetError>> {
+        Operation::new(
+            &self.monitor,
+            None,
+            |state, me| state.items.len() > 0 || state.shut_down || state.putters.has_other(me),
+            |state, wakes, _| self.give(state, wakes),
+            |slot| slot.ok_or(GetError::ShutDown),
+            |_| (),
+        )
     }
 
     pub(crate) fn shutdown(&self) {

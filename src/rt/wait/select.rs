@@ -1,0 +1,315 @@
+//! Select: the first of several operations that can be done, and only that one.
+//!
+//! An arm is an operation as [`Monitor::wait`] has it, a slot for a value and a `decide`, and
+//! `ready`, which says under the lock whether `decide` might have a result, and does nothing.
+//! Other arms of the same waiter are nobody that it could meet.
+//!
+//! # The protocol
+//!
+//! 1. Each arm is tried under its own lock. The first that has a result ends it.
+//! 2. The word is announced and each arm's node linked, with the arm's number, unless the arm
+//!    is ready by now. Then the word is taken back, all nodes are unlinked, and it begins again
+//!    at 1. If the word cannot be taken back a notifier has done one of the arms: on to 3.
+//! 3. The waiter suspends. The notifier that moves its word has done that arm, all others
+//!    lose and go on to the next in their lines. All nodes are unlinked.
+//!
+//! One lock at a time, never nested, as with `wait_any`; and nothing is done while the word
+//! is announced but by notifiers, so only one arm is done and the slots of all others are as
+//! they were. Two that meet crosswise on two threads, each with what the other waits for, may
+//! both find that in step 2, go back at the same time, and meet again; no lock orders them, and
+//! one of them gets through as soon as they are not in step any more.
+//!
+//! A word is taken back only by who is running, so to its hub it looks as if nothing had been.
+
+use super::{Monitor, Node, Source, Step, Waiters, interruption, jump, refuse};
+use crate::rt::clock::Limit;
+use crate::rt::inbox::Waiter;
+use crate::rt::park::{Party, Wakes};
+use crate::rt::sync::yield_thread;
+use crate::rt::task::Site;
+use crate::rt::word::Outcome;
+use smallvec::SmallVec;
+
+/// One of several operations. Public, as the macro's types name it, and yet out of reach.
+#[allow(private_interfaces, unreachable_pub)]
+pub trait Arm {
+    /// Does it, if it can be done at once.
+    fn attempt(&mut self) -> bool;
+
+    /// True if it can perhaps be done at once; else links its node.
+    ///
+    /// # Safety
+    ///
+    /// The arm stays where it is until it is delisted.
+    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool;
+
+    /// Unlinks its node, if that is linked, and has the slot back.
+    fn delist(&mut self);
+
+    /// A notifier has done it.
+    fn done(&mut self);
+}
+
+/// An arm that has a result.
+#[allow(unreachable_pub)]
+pub trait Choice: Arm {
+    type Output;
+
+    /// The result, after it was done.
+    fn end(self) -> Self::Output;
+}
+
+/// Where the value of an operation is.
+enum Slot<V> {
+    Here(V),
+    Listed(Node<V>),
+    /// The operation is done.
+    Spent,
+}
+
+/// An operation on what a monitor guards.
+pub(crate) struct Operation<'a, S, V, O, Q, D, F, B: FnMut(V)> {
+    monitor: &'a Monitor<S>,
+    slot: Slot<V>,
+    ready: Q,
+    decide: D,
+    finish: F,
+    back: B,
+    result: Option<O>,
+}
+
+impl<'a, S, V, O, Q, D, F, B> Operation<'a, S, V, O, Q, D, F, B>
+where
+    S: Waiters<V>,
+    Q: Fn(&S, &Waiter) -> bool,
+    D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
+    F: FnMut(V) -> O,
+    B: FnMut(V),
+{
+    /// `finish` makes the result of what a notifier has left in the slot. If the operation is
+    /// not done, `back` gets what is in the slot.
+    pub(crate) fn new(
+        monitor: &'a Monitor<S>,
+        value: V,
+        ready: Q,
+        decide: D,
+        finish: F,
+        back: B,
+    ) -> Self {
+        Operation {
+            monitor,
+            slot: Slot::Here(value),
+            ready,
+            decide,
+            finish,
+            back,
+            result: None,
+        }
+    }
+}
+
+impl<S, V, O, Q, D, F, B> Arm for Operation<'_, S, V, O, Q, D, F, B>
+where
+    S: Waiters<V>,
+    Q: Fn(&S, &Waiter) -> bool,
+    D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
+    F: FnMut(V) -> O,
+    B: FnMut(V),
+{
+    fn attempt(&mut self) -> bool {
+        let Slot::Here(value) = &mut self.slot else {
+            unreachable!("an arm is tried before it is listed")
+        };
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        self.result = (self.decide)(state, wakes, value);
+        self.result.is_some()
+    }
+
+    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool {
+        let mut guard = self.monitor.lock();
+        let state = guard.parts().0;
+        if (self.ready)(state, party.waiter()) {
+            return true;
+        }
+        let Slot::Here(value) = std::mem::replace(&mut self.slot, Slot::Spent) else {
+            unreachable!("an arm is listed once")
+        };
+        self.slot = Slot::Listed(Node::new(party, index, value));
+        let Slot::Listed(node) = &self.slot else {
+            unreachable!("it was just written")
+        };
+        // SAFETY: the caller's promise.
+        unsafe { state.waiters().push(node, None) };
+        false
+    }
+
+    fn delist(&mut self) {
+        let Slot::Listed(node) = &self.slot else {
+            return;
+        };
+        // The lock also when a notifier has unlinked it: until the unlock that one may use it.
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        // SAFETY: `enlist` has pushed it to this list.
+        if unsafe { state.waiters().remove(node) } {
+            state.left(wakes);
+        }
+        drop(guard);
+        if let Slot::Listed(node) = std::mem::replace(&mut self.slot, Slot::Spent) {
+            self.slot = Slot::Here(node.value.into_inner());
+        }
+    }
+
+    fn done(&mut self) {
+        if let Slot::Here(value) = std::mem::replace(&mut self.slot, Slot::Spent) {
+            self.result = Some((self.finish)(value));
+        }
+    }
+}
+
+impl<S, V, O, Q, D, F, B: FnMut(V)> Choice for Operation<'_, S, V, O, Q, D, F, B>
+where
+    Self: Arm,
+{
+    type Output = O;
+
+    fn end(mut self) -> O {
+        self.result.take().expect("this arm was done")
+    }
+}
+
+impl<S, V, O, Q, D, F, B: FnMut(V)> Drop for Operation<'_, S, V, O, Q, D, F, B> {
+    fn drop(&mut self) {
+        if let Slot::Here(value) = std::mem::replace(&mut self.slot, Slot::Spent) {
+            (self.back)(value);
+        }
+    }
+}
+
+/// Waiting for something that is ready, as an arm: nothing is taken.
+#[allow(unreachable_pub, missing_debug_implementations)]
+pub struct Ready<'a> {
+    source: &'a dyn Source,
+    node: Option<Node<()>>,
+}
+
+impl<'a> Ready<'a> {
+    pub(crate) fn new(source: &'a dyn Source) -> Self {
+        Ready { source, node: None }
+    }
+}
+
+#[allow(private_interfaces)]
+impl Arm for Ready<'_> {
+    fn attempt(&mut self) -> bool {
+        self.source.is_ready()
+    }
+
+    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool {
+        let node = self.node.insert(Node::new(party, index, ()));
+        // SAFETY: the caller's promise.
+        unsafe { self.source.enlist(node) }
+    }
+
+    fn delist(&mut self) {
+        if let Some(node) = &self.node {
+            // SAFETY: it was enlisted there, or nowhere.
+            unsafe { self.source.delist(node) };
+            self.node = None;
+        }
+    }
+
+    fn done(&mut self) {}
+}
+
+impl Choice for Ready<'_> {
+    type Output = ();
+
+    fn end(self) {}
+}
+
+/// Does one of the arms and returns its number; several that can be done at once come in turn
+/// from `first` on. `None` if the limit is over first, or at once if there is no waiting.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn select(
+    operation: &'static str,
+    arms: &mut [&mut dyn Arm],
+    first: usize,
+    limit: Option<Limit>,
+) -> Option<usize> {
+    match prepare(operation, arms, first, limit) {
+        Step::Ready(result) => result,
+        Step::Suspend(switch) => {
+            // SAFETY: `prepare` made it for the caller, just now.
+            unsafe { jump(switch) };
+            resumed(arms)
+        }
+    }
+}
+
+#[inline(never)]
+#[track_caller]
+fn prepare(
+    operation: &'static str,
+    arms: &mut [&mut dyn Arm],
+    first: usize,
+    limit: Option<Limit>,
+) -> Step<Option<usize>> {
+    let site = Site::here(operation);
+    let turn = |i: usize| (first + i) % arms.len();
+    let order: SmallVec<[usize; 8]> = (0..arms.len()).map(turn).collect();
+    loop {
+        if let Some(&i) = order.iter().find(|&&i| arms[i].attempt()) {
+            return Step::Ready(Some(i));
+        }
+        let Some(limit) = limit else {
+            return Step::Ready(None);
+        };
+        let party = Party::current();
+        if let Some(obstacle) = party.obstacle() {
+            return match refuse(obstacle, &site) {
+                Ok(end) => {
+                    end.in_time(&site, &limit);
+                    Step::Ready(None)
+                }
+                Err(unwind) => unwind.raise(),
+            };
+        }
+        let word = &party.waiter().word;
+        word.announce();
+        // SAFETY: the caller has the arms borrowed until all are delisted: here, or in
+        // `complete` after the switch.
+        let ready = order.iter().any(|&i| unsafe { arms[i].enlist(&party, i) });
+        if ready && word.retract() {
+            arms.iter_mut().for_each(|arm| arm.delist());
+            // Who has made it ready may be another select that is going back just now.
+            yield_thread();
+            continue;
+        }
+        return match party.suspend(&site, &limit) {
+            Some(switch) => Step::Suspend(switch),
+            None => Step::Ready(complete(&party, arms)),
+        };
+    }
+}
+
+#[inline(never)]
+fn resumed(arms: &mut [&mut dyn Arm]) -> Option<usize> {
+    complete(&Party::current(), arms)
+}
+
+#[track_caller]
+fn complete(party: &Party, arms: &mut [&mut dyn Arm]) -> Option<usize> {
+    let outcome = party.settle();
+    arms.iter_mut().for_each(|arm| arm.delist());
+    match outcome {
+        Outcome::Notified(index) => {
+            arms[index].done();
+            Some(index)
+        }
+        Outcome::Expired => None,
+        _ => interruption(party).raise(),
+    }
+}

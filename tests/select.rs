@@ -1,0 +1,452 @@
+//! Select, on one hub with a virtual clock, and between threads.
+
+use greenlet::sync::{
+    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue,
+    Semaphore,
+};
+use greenlet::testing::Simulation;
+use greenlet::{now, select, select_biased, sleep, spawn, yield_now};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn each_kind_of_arm_is_done() {
+    Simulation::new().run(|| {
+        let (fifo, lifo, least) = (
+            Queue::unbounded(),
+            LifoQueue::unbounded(),
+            PriorityQueue::unbounded(),
+        );
+        let (event, result) = (Event::new(), AsyncResult::<u8>::new());
+        let (permits, bounded) = (Semaphore::new(0), BoundedSemaphore::new(2));
+        let taken = bounded.acquire_many(2);
+        let worker = spawn(|| sleep(ms(50)));
+        let mut full = Some(9);
+        let narrow = Queue::bounded(1);
+        narrow.put(0).unwrap();
+        let next = |full: &mut Option<u8>| {
+            select! {
+                get(fifo) -> item => { let item: u8 = item.unwrap(); item }
+                get(lifo) -> item => item.unwrap(),
+                get(least) -> item => item.unwrap(),
+                wait(event) => { event.clear(); 4 },
+                wait(&result) => 5,
+                acquire(permits) -> permit => { permit.forget(); 6 }
+                acquire_many(bounded, 2) -> permits => { permits.forget(); 7 },
+                put(narrow, full) -> put => { put.unwrap(); 8 }
+                wait(worker) => 9,
+                default(ms(100)) => 0,
+            }
+        };
+        let ends = [
+            (
+                1,
+                Box::new(|| fifo.put(1).unwrap()) as Box<dyn FnOnce() + '_>,
+            ),
+            (2, Box::new(|| lifo.put(2).unwrap())),
+            (3, Box::new(|| least.put(3).unwrap())),
+            (4, Box::new(|| event.set())),
+            (6, Box::new(|| permits.release())),
+            (7, Box::new(|| drop(taken))),
+            (8, Box::new(|| assert_eq!(narrow.get(), Ok(0)))),
+        ];
+        greenlet::scope(|s| {
+            for (i, (number, act)) in ends.into_iter().enumerate() {
+                s.spawn(move || {
+                    sleep(ms(1 + i as u64));
+                    act();
+                });
+                assert_eq!(next(&mut full), number);
+                if full.is_none() {
+                    full = Some(1);
+                }
+            }
+        });
+        assert_eq!(narrow.len(), 1);
+        assert_eq!(full, Some(1));
+        assert_eq!(next(&mut full), 9);
+        let before = now();
+        result.set(1).unwrap();
+        assert!([5, 9].contains(&next(&mut full)));
+        assert_eq!(now(), before);
+    });
+}
+
+#[test]
+fn nothing_now_and_nothing_in_time() {
+    Simulation::new().run(|| {
+        let queue = Queue::<u8>::unbounded();
+        let (asked, began) = (Cell::new(0), now());
+        for _ in 0..3 {
+            select! {
+                get(queue) -> _ => unreachable!(),
+                default => asked.set(asked.get() + 1),
+            }
+        }
+        assert_eq!((asked.get(), now()), (3, began));
+        let late = select! { get(queue) -> _ => false, default(ms(3)) => true };
+        assert!(late);
+        assert_eq!(now() - began, ms(3));
+        assert!(format!("{queue:?}").contains("getters: 0"), "{queue:?}");
+    });
+}
+
+/// The bodies are the caller's code: they may leave what is around, and use what a losing arm
+/// had borrowed.
+#[test]
+fn bodies_stand_where_they_are_written() {
+    fn first(queue: &Queue<u8>) -> Result<u8, GetError> {
+        select! { get(queue) -> item => return Ok(item? + 1), default => {} }
+        Ok(0)
+    }
+    Simulation::new().run(|| {
+        let (queue, room) = (Queue::unbounded(), Queue::rendezvous());
+        assert_eq!(first(&queue), Ok(0));
+        queue.put(1).unwrap();
+        assert_eq!(first(&queue), Ok(2));
+        queue.put(5).unwrap();
+        let mut mine = Some(7);
+        loop {
+            select! {
+                put(room, &mut mine) -> _ => continue,
+                get(queue) -> item => {
+                    mine = mine.map(|m| m + item.unwrap());
+                    break;
+                }
+            }
+        }
+        assert_eq!(mine, Some(12));
+        queue.shutdown();
+        assert_eq!(first(&queue), Err(GetError::ShutDown));
+        // What is given may be a temporary.
+        let made = select! { get([&queue][0]) -> item => item, wait(&Event::new()) => Ok(0) };
+        assert_eq!(made, Err(GetError::ShutDown));
+    });
+}
+
+#[test]
+fn fair_and_biased() {
+    Simulation::new().run(|| {
+        let queues = [0, 1, 2].map(|i| {
+            let queue = Queue::unbounded();
+            (0..100).for_each(|_| queue.put(i).unwrap());
+            queue
+        });
+        let [a, b, c] = &queues;
+        let mut counts = [0; 3];
+        for _ in 0..30 {
+            let i: usize = select! {
+                get(a) -> i => i.unwrap(),
+                get(b) -> i => i.unwrap(),
+                get(c) -> i => i.unwrap(),
+            };
+            counts[i] += 1;
+        }
+        assert_eq!(counts, [10; 3]);
+        for _ in 0..30 {
+            let i = select_biased! { get(b) -> i => i, get(a) -> i => i, get(c) -> i => i };
+            assert_eq!(i, Ok(1));
+        }
+    });
+}
+
+/// In each line it stands where it came.
+#[test]
+fn first_come_first_served_in_each_line() {
+    Simulation::new().run(|| {
+        let (queue, order) = (Rc::new(Queue::unbounded()), Rc::new(Queue::unbounded()));
+        for i in 0..6 {
+            let (queue, order) = (queue.clone(), order.clone());
+            spawn(move || {
+                let never = Event::new();
+                let item = match i % 2 {
+                    0 => queue.get(),
+                    _ => select! { wait(never) => unreachable!(), get(queue) -> item => item },
+                };
+                order.put((i, item.unwrap())).unwrap();
+            });
+        }
+        yield_now();
+        (0..6).for_each(|item| queue.put(item).unwrap());
+        sleep(ms(1));
+        assert_eq!(
+            order.try_iter().collect::<Vec<_>>(),
+            (0..6).map(|i| (i, i)).collect::<Vec<_>>()
+        );
+    });
+}
+
+/// Who waits for more than there is holds up those behind it, until another arm is done.
+#[test]
+fn a_loser_lets_those_behind_it_through() {
+    Simulation::new().run(|| {
+        let (permits, event) = (Rc::new(Semaphore::new(2)), Rc::new(Event::new()));
+        let wide = spawn({
+            let (permits, event) = (permits.clone(), event.clone());
+            move || select! { acquire_many(permits, 3) -> _ => false, wait(event) => true }
+        });
+        yield_now();
+        let narrow = spawn({
+            let permits = permits.clone();
+            move || select! { acquire(permits) -> _ => now(), wait(Event::new()) => unreachable!() }
+        });
+        let plain = spawn({
+            let permits = permits.clone();
+            move || drop(permits.acquire())
+        });
+        sleep(ms(1));
+        assert!(!narrow.is_finished() && !plain.is_finished());
+        event.set();
+        assert!(wide.join().unwrap());
+        assert_eq!(narrow.join().unwrap(), now());
+        plain.join().unwrap();
+        assert_eq!(permits.available(), 2);
+    });
+}
+
+/// It does not meet itself, but whoever else comes.
+#[test]
+fn both_ways_on_one_queue() {
+    Simulation::new().run(|| {
+        let queue = Rc::new(Queue::rendezvous());
+        let both = |mine: u8| {
+            let queue = queue.clone();
+            spawn(move || {
+                let mut mine = Some(mine);
+                select! {
+                    put(queue, &mut mine) -> put => { put.unwrap(); None }
+                    get(queue) -> item => item.ok(),
+                }
+            })
+        };
+        let alone = both(1);
+        sleep(ms(1));
+        assert!(!alone.is_finished());
+        assert_eq!(queue.get_nowait(), Ok(1));
+        assert_eq!(alone.join().unwrap(), None);
+        let other = both(2);
+        sleep(ms(1));
+        queue.put_nowait(3).unwrap();
+        assert_eq!(other.join().unwrap(), Some(3));
+        let (one, two) = (both(4), both(5));
+        let ends = (one.join().unwrap(), two.join().unwrap());
+        assert!(
+            [(None, Some(4)), (Some(5), None)].contains(&ends),
+            "{ends:?}"
+        );
+    });
+}
+
+#[test]
+fn a_shut_down_queue_gives_the_item_back() {
+    Simulation::new().run(|| {
+        let queue = Rc::new(Queue::bounded(1));
+        queue.put("first").unwrap();
+        let putter = spawn({
+            let queue = queue.clone();
+            move || {
+                let mut mine = Some("mine");
+                select! { put(queue, &mut mine) -> put => (put, mine) }
+            }
+        });
+        sleep(ms(1));
+        queue.shutdown();
+        let end = putter.join().unwrap();
+        assert_eq!(end, (Err(PutError::ShutDown("mine")), None));
+    });
+}
+
+#[test]
+fn a_kill_leaves_the_item_with_its_owner() {
+    struct Owner(Option<Rc<()>>, Rc<Cell<bool>>);
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.1.set(self.0.is_some());
+        }
+    }
+    Simulation::new().run(|| {
+        let (queue, had) = (Rc::new(Queue::rendezvous()), Rc::new(Cell::new(false)));
+        let putter = spawn({
+            let (queue, mut owner) = (queue.clone(), Owner(Some(Rc::new(())), had.clone()));
+            move || {
+                let item = &mut owner.0;
+                select! { put(queue, item) -> _ => {}, wait(&Event::new()) => {} }
+            }
+        });
+        sleep(ms(1));
+        putter.kill();
+        putter.wait();
+        assert!(had.get());
+        assert!(queue.get_nowait().is_err());
+    });
+}
+
+/// While panicking it says no where it can.
+#[test]
+fn no_wait_while_panicking() {
+    struct Late(Rc<Cell<bool>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let queue = Queue::<u8>::unbounded();
+            let refused = select! { get(queue) -> _ => false, default(ms(5)) => true };
+            self.0.set(refused);
+        }
+    }
+    Simulation::new().run(|| {
+        let refused = Rc::new(Cell::new(false));
+        let late = Late(refused.clone());
+        let panics = spawn(move || {
+            let _late = late;
+            panic!("on purpose");
+        });
+        assert!(panics.join().is_err());
+        assert!(refused.get());
+    });
+}
+
+/// The panic of an item's `cmp` is that of the put, and nobody is left in a line.
+#[test]
+fn a_cmp_that_panics() {
+    #[derive(PartialEq, Eq)]
+    struct Bad(u8);
+    impl PartialOrd for Bad {
+        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Bad {
+        fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+            panic!("cmp");
+        }
+    }
+    Simulation::new().run(|| {
+        let (queue, event) = (Rc::new(PriorityQueue::unbounded()), Rc::new(Event::new()));
+        queue.put(Bad(1)).ok().unwrap();
+        let putter = spawn({
+            let (queue, event) = (queue.clone(), event.clone());
+            move || {
+                let mut mine = Some(Bad(2));
+                select_biased! { wait(event) => {}, put(queue, &mut mine) -> _ => {} }
+            }
+        });
+        assert!(putter.join().is_err());
+        assert_eq!(queue.len(), 1);
+        assert!(format!("{event:?}").contains("waiting: 0"), "{event:?}");
+    });
+}
+
+/// Plain threads and hubs exchange items by nothing but selects, of which some expire: each
+/// item arrives once.
+#[test]
+fn between_threads_nothing_is_lost() {
+    const EACH: usize = 2_000;
+    let queues = Arc::new([Queue::rendezvous(), Queue::bounded(1)]);
+    let (sum, left) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(3 * EACH)),
+    );
+    let producers = (0..3).map(|p| {
+        let queues = queues.clone();
+        std::thread::spawn(move || {
+            let [a, b] = &*queues;
+            for i in 0..EACH {
+                let mut item = Some(p * EACH + i);
+                // Now this one first, now that one.
+                let (a, b) = if i % 2 == 0 { (a, b) } else { (b, a) };
+                while item.is_some() {
+                    let offer = item.take();
+                    let (mut one, mut two) = (offer, None::<usize>);
+                    select! {
+                        put(a, &mut one) -> put => put.unwrap(),
+                        default(Duration::from_micros(20)) => two = one.take(),
+                    }
+                    if two.is_some() {
+                        select! {
+                            put(b, &mut two) -> put => put.unwrap(),
+                            default => {}
+                        }
+                    }
+                    item = two;
+                }
+            }
+        })
+    });
+    let consumers = (0..3).map(|c| {
+        let (queues, sum, left) = (queues.clone(), sum.clone(), left.clone());
+        std::thread::spawn(move || {
+            let work = || {
+                let [a, b] = &*queues;
+                while left.load(Ordering::Relaxed) > 0 {
+                    select! {
+                        get(a) -> item => {
+                            sum.fetch_add(item.unwrap(), Ordering::Relaxed);
+                            left.fetch_sub(1, Ordering::Relaxed);
+                        }
+                        get(b) -> item => {
+                            sum.fetch_add(item.unwrap(), Ordering::Relaxed);
+                            left.fetch_sub(1, Ordering::Relaxed);
+                        }
+                        default(ms(5)) => {}
+                    }
+                }
+            };
+            match c {
+                0 => work(),
+                _ => greenlet::run(|| {
+                    greenlet::scope(|s| {
+                        for _ in 0..3 {
+                            s.spawn(work);
+                        }
+                    });
+                }),
+            }
+        })
+    });
+    for thread in producers.chain(consumers).collect::<Vec<_>>() {
+        thread.join().unwrap();
+    }
+    let n = 3 * EACH;
+    assert_eq!(sum.load(Ordering::Relaxed), n * (n - 1) / 2);
+    assert_eq!(queues.each_ref().map(Queue::len), [0, 0]);
+}
+
+/// Two threads that want of each other what they have for each other.
+#[test]
+fn crosswise_between_threads() {
+    const ROUNDS: usize = 20_000;
+    let queues = Arc::new([Queue::rendezvous(), Queue::rendezvous()]);
+    let side = |me: usize| {
+        let queues = queues.clone();
+        move || {
+            let (mine, theirs) = (&queues[me], &queues[1 - me]);
+            let (mut put, mut got) = (0, 0);
+            while put < ROUNDS || got < ROUNDS {
+                let mut item = Some(put);
+                match (put < ROUNDS, got < ROUNDS) {
+                    (true, true) => select! {
+                        put(mine, &mut item) -> result => { result.unwrap(); put += 1 }
+                        get(theirs) -> item => { assert_eq!(item, Ok(got)); got += 1 }
+                    },
+                    (true, false) => {
+                        mine.put(put).unwrap();
+                        put += 1
+                    }
+                    _ => {
+                        assert_eq!(theirs.get(), Ok(got));
+                        got += 1
+                    }
+                }
+            }
+        }
+    };
+    let other = std::thread::spawn(side(1));
+    side(0)();
+    other.join().unwrap();
+}
