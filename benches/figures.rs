@@ -6,7 +6,7 @@
 //! lines whose name contains it: `cargo bench --bench figures -- yield`.
 
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
-use greenlet::{Greenlet, Local, join_all, run, spawn, timeout, yield_now};
+use greenlet::{Greenlet, Local, join_all, run, select, spawn, timeout, yield_now};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
@@ -181,6 +181,50 @@ fn main() {
         200_000,
         handed(Queue::rendezvous),
     );
+    // Fair: it begins with another one each time.
+    figure("select: put + select over 4 queues", 1_000_000, || {
+        let [a, b, c, d] = [0; 4].map(|_| Queue::unbounded());
+        timed(|| {
+            for i in 0..1_000_000 {
+                d.put_nowait(i).unwrap();
+                let got: usize = select! {
+                    get(a) -> got => got.unwrap(),
+                    get(b) -> got => got.unwrap(),
+                    get(c) -> got => got.unwrap(),
+                    get(d) -> got => got.unwrap(),
+                };
+                black_box(got);
+            }
+        })
+    });
+    figure("select: handed over by one of 4 queues", 200_000, || {
+        let queues = Rc::new([0; 4].map(|_| Queue::unbounded()));
+        let getter = spawn({
+            let queues = queues.clone();
+            move || {
+                let [a, b, c, d] = &*queues;
+                (0..200_000).fold(0usize, |sum, _| {
+                    sum + select! {
+                        get(a) -> got => got.unwrap(),
+                        get(b) -> got => got.unwrap(),
+                        get(c) -> got => got.unwrap(),
+                        get(d) -> got => got.unwrap(),
+                    }
+                })
+            }
+        });
+        yield_now();
+        let putter = spawn(move || {
+            for i in 0..200_000 {
+                queues[i % 4].put_nowait(i).unwrap();
+                yield_now();
+            }
+        });
+        timed(|| {
+            getter.join().unwrap();
+            putter.join().unwrap();
+        })
+    });
     figure("Queue: put, then yield to the getter", 200_000, || {
         let queue = Rc::new(Queue::unbounded());
         let getter = spawn({
