@@ -28,7 +28,6 @@ use crate::rt::park::{Party, Wakes};
 use crate::rt::sync::yield_thread;
 use crate::rt::task::Site;
 use crate::rt::word::Outcome;
-use smallvec::SmallVec;
 
 /// One of several operations. Public, as the macro's types name it, and yet out of reach.
 #[allow(private_interfaces, unreachable_pub)]
@@ -258,10 +257,10 @@ fn prepare(
     limit: Option<Limit>,
 ) -> Step<Option<usize>> {
     let site = Site::here(operation);
-    let turn = |i: usize| (first + i) % arms.len();
-    let order: SmallVec<[usize; 8]> = (0..arms.len()).map(turn).collect();
+    let n = arms.len();
+    let in_turn = || (first..n).chain(0..first);
     loop {
-        if let Some(&i) = order.iter().find(|&&i| arms[i].attempt()) {
+        if let Some(i) = in_turn().find(|&i| arms[i].attempt()) {
             return Step::Ready(Some(i));
         }
         let Some(limit) = limit else {
@@ -281,7 +280,7 @@ fn prepare(
         word.announce();
         // SAFETY: the caller has the arms borrowed until all are delisted: here, or in
         // `complete` after the switch.
-        let ready = order.iter().any(|&i| unsafe { arms[i].enlist(&party, i) });
+        let ready = in_turn().any(|i| unsafe { arms[i].enlist(&party, i) });
         if ready && word.retract() {
             arms.iter_mut().for_each(|arm| arm.delist());
             // Who has made it ready may be another select that is going back just now.
