@@ -681,6 +681,18 @@ impl BoundedSemaphore {
     pub fn release(&self) -> Result<(), ReleaseError> {
         self.permits.release(1).then_some(()).ok_or(ReleaseError)
     }
+
+    /// Takes a permit for an operation of another name, made of this one.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn acquire_for(
+        self: &Arc<Self>,
+        operation: &'static str,
+        limit: Limit,
+    ) -> Option<OwnedPermit> {
+        let acquired = self.permits.acquire(operation, 1, limit);
+        acquired.then(|| self.owned())
+    }
 }
 
 semaphore!(BoundedSemaphore, Bounded, "BoundedSemaphore");
