@@ -227,16 +227,22 @@ impl Group {
     }
 
     #[track_caller]
+    pub(crate) fn refuse_member(&self, operation: &str) {
+        if self.contains(current().id()) {
+            // A kill that is due, its own perhaps, goes first.
+            checkpoint();
+            panic!("{operation} in a member: it would wait for its own end");
+        }
+    }
+
+    #[track_caller]
     pub(crate) fn wait(&self, operation: &'static str, limit: Limit) -> bool {
-        assert!(
-            !self.contains(current().id()),
-            "{operation} in a member: it would wait for its own end"
-        );
+        self.refuse_member(operation);
         self.shared.empty.wait_within(operation, limit)
     }
 
     /// Kills all members, in order of their spawning, as [`Greenlet::kill`], and waits until
-    /// there are none. Those who are spawned meanwhile are killed too, before they start.
+    /// none is left. Those who are spawned meanwhile are killed too, before they start.
     ///
     /// A member that swallows the kill, or is in a [`shield`](crate::shield), is waited for.
     ///
@@ -261,7 +267,7 @@ impl Group {
     #[track_caller]
     pub fn kill(&self) {
         let killing = self.begin_kill();
-        self.end_kill("Group::kill");
+        self.wait("Group::kill", Limit::Never);
         drop(killing);
     }
 
@@ -271,15 +277,6 @@ impl Group {
         let killing = Killing(&self.shared);
         self.kill_nowait();
         killing
-    }
-
-    /// The other half: waits for all.
-    #[track_caller]
-    pub(crate) fn end_kill(&self, operation: &'static str) {
-        if self.contains(current().id()) {
-            checkpoint();
-        }
-        self.wait(operation, Limit::Never);
     }
 
     /// Asks all who are members now to end, as [`kill_all`](crate::kill_all), and returns at

@@ -175,7 +175,7 @@ impl Pool {
     {
         let begun = self.members.kills();
         let limit = Limit::After(limit);
-        match self.places.acquire_for("Pool::spawn_timeout", limit) {
+        match self.places.acquire_for("Pool::spawn_timeout", 1, limit) {
             Some(place) => Ok(self.start(begun, place, f)),
             None => Err(PoolFull(f)),
         }
@@ -341,7 +341,7 @@ impl Pool {
             Some(place) => place,
             None => {
                 let _stuck = self.stuck(&Site::here(operation));
-                let place = self.places.acquire_for(operation, Limit::Never);
+                let place = self.places.acquire_for(operation, 1, Limit::Never);
                 place.expect("only a limit ends it without one")
             }
         };
@@ -425,8 +425,13 @@ impl Pool {
     }
 
     /// Kills all members and waits for them, as [`Group::kill`], and ends the maps: they take no
-    /// more inputs. Who waits for a place gets one, for a greenlet that is killed before it
-    /// starts. The pool can be used again afterwards.
+    /// more inputs. Those who wait for a place get one, each for a greenlet that is killed before
+    /// it starts. When it returns all these have ended. The pool can be used again.
+    ///
+    /// # Fairness
+    ///
+    /// It waits in line, for all places. Those who come meanwhile are killed too, or wait until it
+    /// is over.
     ///
     /// # Timeouts and kills
     ///
@@ -448,9 +453,12 @@ impl Pool {
     #[track_caller]
     pub fn kill(&self) {
         let killing = (self.feeders.begin_kill(), self.members.begin_kill());
-        self.feeders.end_kill("Pool::kill");
-        self.members.end_kill("Pool::kill");
-        drop(killing);
+        self.members.refuse_member("Pool::kill");
+        self.feeders.wait("Pool::kill", Limit::Never);
+        let places = self
+            .places
+            .acquire_for("Pool::kill", self.size, Limit::Never);
+        drop((places, killing));
     }
 
     /// How many members it may have at a time.

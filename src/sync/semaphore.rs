@@ -682,16 +682,20 @@ impl BoundedSemaphore {
         self.permits.release(1).then_some(()).ok_or(ReleaseError)
     }
 
-    /// Takes a permit for an operation of another name, made of this one.
+    /// Takes permits for an operation of another name, made of this one.
     #[inline(always)]
     #[track_caller]
     pub(crate) fn acquire_for(
         self: &Arc<Self>,
         operation: &'static str,
+        n: usize,
         limit: Limit,
     ) -> Option<OwnedPermit> {
-        let acquired = self.permits.acquire(operation, 1, limit);
-        acquired.then(|| self.owned())
+        let acquired = self.permits.acquire(operation, n, limit);
+        acquired.then(|| OwnedPermit {
+            owner: Owner::Bounded(self.clone()),
+            n,
+        })
     }
 }
 
