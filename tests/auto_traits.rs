@@ -89,7 +89,6 @@ fn the_table() {
         Group:                                false false;
         Pool:                                 false false;
         PoolFull<u8>:                         true  true;
-        PoolFull<Sendable>:                   true  false;
         Imap<u8>:                             false false;
         MapError:                             true  true;
         Timeout:                              true  true;
