@@ -426,12 +426,11 @@ impl Pool {
 
     /// Kills all members and waits for them, as [`Group::kill`], and ends the maps: they take no
     /// more inputs. Those who wait for a place get one, each for a greenlet that is killed before
-    /// it starts. When it returns all these have ended. The pool can be used again.
+    /// it starts, and which is waited for too. The pool can be used again afterwards.
     ///
     /// # Fairness
     ///
-    /// It waits in line, for all places. Those who come meanwhile are killed too, or wait until it
-    /// is over.
+    /// It waits in line, behind those who wait for a place.
     ///
     /// # Timeouts and kills
     ///
@@ -455,10 +454,10 @@ impl Pool {
         let killing = (self.feeders.begin_kill(), self.members.begin_kill());
         self.members.refuse_member("Pool::kill");
         self.feeders.wait("Pool::kill", Limit::Never);
-        let places = self
-            .places
-            .acquire_for("Pool::kill", self.size, Limit::Never);
-        drop((places, killing));
+        // Behind those in line. Not all places: a member in a shield may wait for one.
+        drop(self.places.acquire_for("Pool::kill", 1, Limit::Never));
+        self.members.wait("Pool::kill", Limit::Never);
+        drop(killing);
     }
 
     /// How many members it may have at a time.

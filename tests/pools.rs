@@ -941,6 +941,19 @@ fn kill_of_a_pool_reaches_those_in_line() {
             at_rest(&pool);
             pool.spawn(move || ran.set(1)).join().unwrap();
         }
+        // One of them waits in a shield.
+        let pool = Pool::new(2);
+        let own = pool.clone();
+        let shielded = pool.spawn(move || {
+            sleep(ms(1));
+            let more = shield(|| [own.spawn(|| sleep(LONG)), own.spawn(|| ())]);
+            more.map(|member| member.join().unwrap_err())
+        });
+        pool.spawn(|| sleep(LONG));
+        sleep(ms(2));
+        pool.kill();
+        assert!(shielded.join().unwrap_err().is_killed());
+        at_rest(&pool);
     });
 }
 
