@@ -588,7 +588,9 @@ fn panic_of_the_inputs_comes_out_of_the_map() {
             })
         }));
         assert_eq!(text(map), "greenlet_error");
+        let start = now();
         pool.join(); // what was begun has been killed
+        assert_eq!(now(), start);
         for unordered in [false, true] {
             let mut all = match unordered {
                 false => pool.imap(inputs(held.clone()), |n| nap(n)()),
@@ -957,6 +959,24 @@ fn kill_of_a_pool_reaches_those_in_line() {
     });
 }
 
+/// Also when the kill is over: those in line then were asked to end, whenever their turn comes.
+#[test]
+fn kill_that_is_cut_short_reaches_those_in_line() {
+    sim(|| {
+        let (pool, ran) = (Pool::new(1), Rc::new(Cell::new(0)));
+        pool.spawn(|| shield(|| sleep(ms(5))));
+        let (own, counts) = (pool.clone(), ran.clone());
+        let in_line = spawn(move || own.spawn(move || counts.set(1)).join());
+        yield_now();
+        assert!(timeout(ms(1), || pool.kill()).is_err());
+        let (own, counts) = (pool.clone(), ran.clone());
+        let later = spawn(move || own.spawn(move || counts.set(2)).join());
+        assert!(in_line.join().unwrap().unwrap_err().is_killed());
+        assert!(later.join().unwrap().is_ok() && ran.get() == 2);
+        at_rest(&pool);
+    });
+}
+
 // ---- a pool that waits for itself ----
 
 #[test]
@@ -993,24 +1013,28 @@ fn deadlock_of_a_pool_with_itself_is_told_to_the_last_member_that_waits() {
 #[test]
 fn members_that_may_go_on_are_no_deadlock() {
     sim(|| {
-        // A limit of its own, a timeout scope, a kill that was asked for.
+        // A limit of its own, a timeout scope, a kill that was asked for and has not been heard.
         let first: [fn(&Pool); 3] = [
             |pool| drop(pool.spawn_timeout(ms(5), || ())),
             |pool| drop(timeout(ms(5), || pool.spawn(|| ()))),
             |pool| drop(pool.spawn(|| ())),
         ];
         for (i, first) in first.into_iter().enumerate() {
-            let pool = Pool::new(2);
+            let (pool, go) = (Pool::new(2), Rc::new(Event::new()));
+            let (own, waits) = (pool.clone(), go.clone());
+            let two = pool.spawn(move || {
+                waits.wait();
+                own.spawn(|| 2).join().unwrap()
+            });
             let own = pool.clone();
             let one = pool.spawn(move || first(&own));
             yield_now();
+            go.set();
             if i == 2 {
-                one.kill(); // it has not run since
+                one.kill();
             }
-            let own = pool.clone();
-            let two = pool.spawn(move || own.spawn(|| 2).join().unwrap());
-            yield_now();
             assert_eq!(two.join().unwrap(), 2, "of {i}");
+            pool.join();
             at_rest(&pool);
         }
         // Another member that does not wait for a place; another pool; one who is no member.
@@ -1074,7 +1098,7 @@ fn deadlock_of_two_pools_is_the_hubs_to_tell() {
 #[test]
 fn map_that_is_ended_kills_what_it_has_begun() {
     sim(|| {
-        let (pool, held) = (Pool::new(2), Held::default());
+        let (pool, held, start) = (Pool::new(2), Held::default(), now());
         for how in 0..4 {
             let (own, h) = (pool.clone(), held.clone());
             let inputs = if how == 3 { 0..2 } else { 0..9 };
@@ -1109,6 +1133,7 @@ fn map_that_is_ended_kills_what_it_has_begun() {
         }
         assert!(timeout(ms(5), || pool.map(0..4, |_| sleep(LONG))).is_err());
         pool.join();
+        assert!(now() - start < LONG);
         at_rest(&pool);
     });
 }
@@ -1161,7 +1186,7 @@ fn dropped_imap_kills_the_rest_and_keeps_nothing() {
             for read in 0..4 {
                 let (pool, held) = (Pool::new(2), Held::default());
                 let (inputs, inside) = (held.clone(), held.clone());
-                let inputs = (0..).inspect(move |_| drop(inputs.clone()));
+                let inputs = (0..50).inspect(move |_| drop(inputs.clone()));
                 let f = move |n: u64| {
                     let _inside = inside.clone();
                     nap(1 + n)();
@@ -1174,9 +1199,11 @@ fn dropped_imap_kills_the_rest_and_keeps_nothing() {
                 for _ in 0..read {
                     assert!(all.next().unwrap().is_ok());
                 }
+                let start = now();
                 drop(all);
                 pool.join();
-                sleep(ms(1));
+                assert_eq!(now(), start);
+                yield_now();
                 assert_eq!(held.count(), 0, "{unordered} {read}");
                 at_rest(&pool);
             }
