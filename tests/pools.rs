@@ -13,7 +13,7 @@
 use greenlet::sync::{AsyncResult, Event, Queue};
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Greenlet, Group, HubThread, Local, MapError, Pool, checkpoint, finally, join_all, now,
+    Builder, Greenlet, Group, HubThread, Imap, Local, MapError, Pool, finally, join_all, now,
     scope, shield, sleep, spawn, spawn_later, timeout, yield_now,
 };
 use std::cell::{Cell, RefCell};
@@ -1211,46 +1211,26 @@ fn dropped_imap_kills_the_rest_and_keeps_nothing() {
     });
 }
 
-/// A feeder that was given its place, and is then no longer wanted, starts nothing that runs.
+/// A feeder that was given its place, and is then no longer wanted, takes no more inputs, and nothing of it runs.
 #[test]
 fn dropped_imap_starts_nothing_more() {
+    thread_local! {
+        static ALL: RefCell<Option<Imap<()>>> = const { RefCell::new(None) };
+    }
     sim(|| {
-        let (pool, ran) = (Pool::new(1), Rc::new(Cell::new(0)));
-        let counts = ran.clone();
-        let mut all = pool.imap(0..9, move |n: u64| {
-            counts.set(counts.get() + 1);
-            sleep(ms(if n == 0 { 0 } else { 5 }));
-        });
-        all.next().unwrap().unwrap();
-        sleep(ms(1));
-        assert_eq!((ran.get(), pool.len()), (2, 1)); // the third input waits for the place
-        let running = pool.ids();
-        let others = Group::new();
-        while pool.ids() == running {
-            sleep(ms(1));
-            others.spawn(checkpoint);
-        }
-        // In whatever state the feeder is now.
-        drop(all);
-        sleep(ms(20));
-        assert!(ran.get() <= 3);
-        at_rest(&pool);
-        // The same with the drop in the very turn in which the place is handed over.
-        let (pool, ran) = (Pool::new(1), Rc::new(Cell::new(0)));
+        let pool = Pool::new(1);
+        let (ran, taken) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let first = pool.spawn(nap(5));
-        let counts = ran.clone();
-        let all = Rc::new(RefCell::new(Some(
-            pool.imap(0..9, move |_| counts.set(counts.get() + 1)),
-        )));
-        let own = all.clone();
-        let consumer = spawn(move || drop(own.borrow_mut().as_mut().unwrap().next()));
-        sleep(ms(1));
-        consumer.kill();
-        consumer.wait();
-        first.wait(); // the feeder has the place, and has not run
-        drop(all.take());
+        let (counts, takes) = (ran.clone(), taken.clone());
+        let inputs = (0..9).inspect(move |_| takes.set(takes.get() + 1));
+        let mut all = pool.imap(inputs, move |_| counts.set(counts.get() + 1));
+        assert!(timeout(ms(1), || all.next()).is_err());
+        assert_eq!(taken.get(), 1); // and the feeder waits for the place
+        ALL.set(Some(all));
+        first.link(|_| drop(ALL.take())); // the feeder has the place, and has not run
+        first.wait();
         sleep(ms(20));
-        assert_eq!(ran.get(), 0);
+        assert_eq!((ran.get(), taken.get()), (0, 1));
         at_rest(&pool);
     });
 }
