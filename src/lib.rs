@@ -43,6 +43,7 @@
 //! | a flag, a result | [`sync::Event`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
+//! | many greenlets, so many at a time | [`Group`], [`Pool`] |
 //! | the first or all of several that are ready | [`wait_any`], [`wait_all`] |
 //! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |
 //! | greenlet-local values | [`Local`] |
@@ -139,11 +140,13 @@ mod current;
 mod error;
 pub mod fs;
 mod greenlet;
+mod group;
 mod hub_handle;
 mod join;
 mod local;
 #[cfg(all(unix, feature = "net"))]
 pub mod net;
+mod pool;
 mod rt;
 mod scope;
 #[doc(hidden)]
@@ -160,9 +163,11 @@ mod waitable;
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
+pub use group::Group;
 pub use hub_handle::{HubHandle, HubThread, deadlock_after};
 pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
+pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};

@@ -6,8 +6,9 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Current, Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, PanicPayload,
-    Scope, ScopedGreenlet, ThreadPool, Timeout, TimeoutHandle, Unset, fs,
+    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, Local,
+    MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
+    TimeoutHandle, Unset, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -85,6 +86,11 @@ fn the_table() {
         ScopedGreenlet<'static, Sendable>:    true  false;
         ScopedGreenlet<'static, Local1>:      false false;
         Scope<'static, 'static>:              false false;
+        Group:                                false false;
+        Pool:                                 false false;
+        PoolFull<u8>:                         true  true;
+        Imap<u8>:                             false false;
+        MapError:                             true  true;
         Timeout:                              true  true;
         TimeoutHandle:                        false false;
         Local<u8>:                            true  true;
@@ -133,6 +139,8 @@ fn errors_are_errors() {
     error::<PutError<u8>>();
     error::<GetError>();
     error::<ReleaseError>();
+    error::<PoolFull<u8>>();
+    error::<MapError>();
 }
 
 /// A waiter's record and node are small; the public types are words, not pages.

@@ -4,13 +4,13 @@
 //! difference (DESIGN section 3).
 //!
 //! # Elsewhere
+//! - Pools and groups (test__pool, test__greenletset but for its killall lines) in `pools.rs`.
 //! - Servers (test__server) in `net_server.rs`, signals (test__signal) in `signals.rs`, where a greenlet that waits
 //!   stands for the handler.
 //!
 //! # Left out
 //! - Parts that come later: locks and RLock (test__lock, test__thread, test__threading::TestLockThread and TestCleanup,
-//!   lock_tests::LockTests and RLockTests), conditions and barriers (lock_tests::ConditionTests, BarrierTests), Pool
-//!   and Group (test__pool, test__greenletset but for its killall lines), sockets, select, examples, backdoor
+//!   lock_tests::LockTests and RLockTests), conditions and barriers (lock_tests::ConditionTests, BarrierTests), sockets, select, examples, backdoor
 //!   (test__socket*, test__select, test__greenio, test__refcount, test__example_*, test__backdoor,
 //!   test__hub::TestCloseSocketWhilePolling), monitor (test__events, test___monitor,
 //!   test__hub::TestPeriodicMonitoringThread and the thread pool lines of test__hub), idle

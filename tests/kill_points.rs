@@ -42,6 +42,7 @@
 //! | permits are taken by a wait that expires, or that is being left | limits |
 //! | a scope does not wait for its children a second time; `finally` forgets its cleanup | bounds |
 //! | a kill goes through a shield; links of a killed greenlet do not run | bounds; waits |
+//! | a pool loses a place, or frees it twice; a map that is unwound leaves its members alone | pools |
 //! | a `HubThread` that is dropped does not stop | process (it waits for ever) |
 
 #[path = "kill_points/bounds.rs"]
@@ -50,6 +51,8 @@ mod bounds;
 mod examples;
 #[path = "kill_points/limits.rs"]
 mod limits;
+#[path = "kill_points/pools.rs"]
+mod pools;
 #[path = "kill_points/process.rs"]
 mod process;
 #[path = "kill_points/queues.rs"]

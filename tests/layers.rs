@@ -82,6 +82,30 @@ const ARROWS: &[(&str, &[&str])] = &[
         "waitable",
         &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
     ),
+    // Made of an event and links.
+    (
+        "group",
+        &[
+            "rt",
+            "greenlet",
+            "current/current",
+            "current/checkpoint",
+            "sync/Event",
+        ],
+    ),
+    // Made of a group, a semaphore and a queue.
+    (
+        "pool",
+        &[
+            "rt",
+            "greenlet",
+            "group",
+            "join",
+            "current/current",
+            "current/checkpoint",
+            "sync",
+        ],
+    ),
     ("sync/event", &["rt"]),
     ("sync/async_result", &["rt"]),
     ("sync/semaphore", &["rt", "select"]),

@@ -168,6 +168,12 @@ impl Task {
         self.killed.get()
     }
 
+    /// Whether something else than a wake may end the wait it is in: a kill that was asked
+    /// for, or a frame that may fire.
+    pub(crate) fn is_interruptible(&self) -> bool {
+        self.killed.get() || !self.frames.borrow().is_empty()
+    }
+
     /// Marks a frame as fired, and interrupts the task if it may be right now;
     /// true if that has ended its wait.
     pub(crate) fn fire(&self, id: u64, interrupt: impl FnOnce() -> bool) -> bool {

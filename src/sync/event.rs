@@ -157,7 +157,7 @@ impl Event {
 
     #[inline(always)]
     #[track_caller]
-    fn wait_within(&self, operation: &'static str, limit: Limit) -> bool {
+    pub(crate) fn wait_within(&self, operation: &'static str, limit: Limit) -> bool {
         if self.is_set() {
             return true;
         }

@@ -681,6 +681,22 @@ impl BoundedSemaphore {
     pub fn release(&self) -> Result<(), ReleaseError> {
         self.permits.release(1).then_some(()).ok_or(ReleaseError)
     }
+
+    /// Takes permits for an operation of another name, made of this one.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn acquire_for(
+        self: &Arc<Self>,
+        operation: &'static str,
+        n: usize,
+        limit: Limit,
+    ) -> Option<OwnedPermit> {
+        let acquired = self.permits.acquire(operation, n, limit);
+        acquired.then(|| OwnedPermit {
+            owner: Owner::Bounded(self.clone()),
+            n,
+        })
+    }
 }
 
 semaphore!(BoundedSemaphore, Bounded, "BoundedSemaphore");
