@@ -50,6 +50,8 @@ mod bounds;
 mod examples;
 #[path = "kill_points/limits.rs"]
 mod limits;
+#[path = "kill_points/locks.rs"]
+mod locks;
 #[path = "kill_points/process.rs"]
 mod process;
 #[path = "kill_points/queues.rs"]
