@@ -5,7 +5,7 @@
 //! rounds; only ratios within one run should be compared. An argument selects the
 //! lines whose name contains it: `cargo bench --bench figures -- yield`.
 
-use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
+use greenlet::sync::{AsyncResult, Event, Mutex, Queue, RwLock, Semaphore};
 use greenlet::{Greenlet, Local, join_all, run, select, spawn, timeout, yield_now};
 use std::hint::black_box;
 use std::rc::Rc;
@@ -264,6 +264,32 @@ fn main() {
             timed(|| drop(join_all(workers)))
         },
     );
+    figure("Mutex: lock + unlock, free", 1_000_000, || {
+        let mutex = Mutex::new(0);
+        timed(|| (0..1_000_000).for_each(|_| *black_box(&mutex).lock() += 1))
+    });
+    figure(
+        "Mutex: 1,000 greenlets on one lock with a yield",
+        200_000,
+        || {
+            let mutex = Rc::new(Mutex::new(0));
+            let workers = all(1000, |_| {
+                let mutex = mutex.clone();
+                spawn(move || {
+                    for _ in 0..200 {
+                        let mut count = mutex.lock();
+                        yield_now();
+                        *count += 1;
+                    }
+                })
+            });
+            timed(|| drop(join_all(workers)))
+        },
+    );
+    figure("RwLock: read + unlock, free", 1_000_000, || {
+        let lock = RwLock::new(1);
+        timed(|| (0..1_000_000).for_each(|_| drop(black_box(black_box(&lock).read()))))
+    });
     figure("timeout scope, armed and cancelled", 1_000_000, || {
         timed(|| {
             for i in 0..1_000_000 {

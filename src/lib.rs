@@ -43,6 +43,7 @@
 //! | a flag, a result | [`sync::Event`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
+//! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
 //! | many greenlets, so many at a time | [`Group`], [`Pool`] |
 //! | the first or all of several that are ready | [`wait_any`], [`wait_all`] |
 //! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |
@@ -122,7 +123,7 @@
 //! # Limits
 //!
 //! - A lock of std or parking_lot that is held across a wait stops the whole thread if
-//!   another of its greenlets wants it.
+//!   another of its greenlets wants it; those of [`sync`] park the greenlet.
 //! - A kill is an unwind: std's `Mutex` is poisoned by it. With `panic = "abort"`,
 //!   killing a started greenlet and timeout scopes panic with a message.
 //! - A destructor that runs because of a panic, kill or expiry cannot wait; use

@@ -14,7 +14,7 @@ use crate::rt::park::{self, Party};
 use crate::rt::report::report;
 use crate::rt::sync::{panicking, thread_lazy};
 use crate::rt::task::{FrameState, Site};
-use crate::rt::wait::{Interruption, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{self, Interruption, Monitor, State, WaitList, Waiters};
 use crate::start::{Watch, contain, discard};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -444,15 +444,7 @@ where
 /// waited for may hold borrows of the caller's frame.
 fn wait_masked(site: Site, wait: impl FnOnce() -> Result<(), Interruption>) {
     if let Err(interruption) = shield(wait) {
-        let dump = match &interruption {
-            Interruption::Deadlock(report) => report,
-            Interruption::Unwind(_) => "interrupted in a shield",
-        };
-        report(format_args!(
-            "{} at {} cannot end; aborting\n{dump}",
-            site.operation, site.place,
-        ));
-        std::process::abort();
+        wait::abort_interrupted(&site, &interruption);
     }
 }
 
@@ -558,13 +550,7 @@ pub(crate) fn run_prepared<R>(
 /// assert!(late.is_err());
 /// ```
 pub fn shield<R>(f: impl FnOnce() -> R) -> R {
-    struct Unshield(u64);
-    impl Drop for Unshield {
-        fn drop(&mut self) {
-            Party::current().close_frame(self.0);
-        }
-    }
-    let _unshield = Unshield(Party::current().task().open(true));
+    let _mask = park::Mask::new();
     f()
 }
 

@@ -1,8 +1,10 @@
 //! The auto traits of every public type, as a table: a change breaks it loudly.
 
 use greenlet::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, Iter, LifoQueue, OwnedPermit, Permit,
-    PriorityQueue, PutError, Queue, ReleaseError, Semaphore, TryIter,
+    ArcMutexGuard, AsyncResult, BoundedSemaphore, Condvar, Event, GetError, GreenletId, Iter,
+    LifoQueue, MappedMutexGuard, Mutex, MutexGuard, OwnedPermit, Permit, PriorityQueue, PutError,
+    Queue, RawMutex, RawRwLock, ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock,
+    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, TryIter,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
@@ -75,6 +77,10 @@ fn the_table() {
         Semaphore:                            true  true;
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
+        Condvar:                              true  true;
+        RawMutex:                             true  true;
+        RawRwLock:                            true  true;
+        GreenletId:                           true  true;
         OwnedPermit:                          true  true;
         PutError<u8>:                         true  true;
         GetError:                             true  true;
@@ -106,6 +112,49 @@ fn the_table() {
         JoinError:                            true  true;
         Elapsed:                              true  true;
         Unset:                                true  true;
+    }
+}
+
+/// lock_api's own types: what they guard is not poisoned, so they are not `RefUnwindSafe`. A
+/// guard stays on its thread.
+#[test]
+fn the_table_of_locks() {
+    macro_rules! locks {
+        ($($ty:ty: $send:literal $sync:literal;)+) => {
+            $(
+                let name = stringify!($ty);
+                assert_eq!(has!($ty: Send), $send, "{name}: Send");
+                assert_eq!(has!($ty: Sync), $sync, "{name}: Sync");
+                // lock_api has none for a guard that shares its mutex.
+                assert!(has!($ty: Debug) != name.starts_with("Arc"), "{name}: Debug");
+            )+
+        };
+    }
+    locks! {
+        //                                              Send  Sync
+        Mutex<u8>:                                      true  true;
+        Mutex<Sendable>:                                true  true;
+        Mutex<Local1>:                                  false false;
+        MutexGuard<'static, u8>:                        false true;
+        MutexGuard<'static, Sendable>:                  false false;
+        MappedMutexGuard<'static, u8>:                  false true;
+        MappedMutexGuard<'static, Sendable>:            false false;
+        ArcMutexGuard<u8>:                              false true;
+        ArcMutexGuard<Sendable>:                        false false;
+        RwLock<u8>:                                     true  true;
+        RwLock<Sendable>:                               true  false;
+        RwLock<Local1>:                                 false false;
+        RwLockReadGuard<'static, u8>:                   false true;
+        RwLockReadGuard<'static, Sendable>:             false false;
+        RwLockWriteGuard<'static, u8>:                  false true;
+        RwLockWriteGuard<'static, Sendable>:            false false;
+        RwLockUpgradableReadGuard<'static, u8>:         false true;
+        RwLockUpgradableReadGuard<'static, Sendable>:   false false;
+        ReentrantMutex<u8>:                             true  true;
+        ReentrantMutex<Sendable>:                       true  true;
+        ReentrantMutex<Local1>:                         false false;
+        ReentrantMutexGuard<'static, u8>:               false true;
+        ReentrantMutexGuard<'static, Sendable>:         false false;
     }
 }
 

@@ -51,6 +51,8 @@ mod bounds;
 mod examples;
 #[path = "kill_points/limits.rs"]
 mod limits;
+#[path = "kill_points/locks.rs"]
+mod locks;
 #[path = "kill_points/pools.rs"]
 mod pools;
 #[path = "kill_points/process.rs"]

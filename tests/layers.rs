@@ -109,6 +109,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/event", &["rt"]),
     ("sync/async_result", &["rt"]),
     ("sync/semaphore", &["rt", "select"]),
+    ("sync/mutex", &["rt"]),
+    // What the caller's own lock means is said in one place.
+    ("sync/rwlock", &["rt", "sync/mutex"]),
+    // Made of a mutex.
+    ("sync/reentrant", &["rt", "sync/mutex"]),
+    ("sync/condvar", &["rt", "sync/mutex"]),
     ("sync/queue", &["rt", "select", "sync/queue/core"]),
     ("sync/queue/core", &["rt", "sync/queue"]),
     ("net/io", &["rt"]),
@@ -157,6 +163,15 @@ const UNSAFE: &[&str] = &[
     "rt/wait/select",
     "rt/coroutine",
     "rt/stack",
+];
+
+/// Files that may contain `unsafe impl`s of lock_api's traits and their `unsafe fn`s, but no
+/// block: they promise something, and do nothing that is unsafe.
+const PROMISES: &[&str] = &[
+    "sync/mutex",
+    "sync/rwlock",
+    "sync/reentrant",
+    "sync/condvar",
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -270,8 +285,11 @@ fn unsafe_stands_where_it_may() {
                 .any(|form| line.contains(form))
             })
             .collect();
+        let promises = lines.iter().all(|line| {
+            line.starts_with("unsafe impl lock_api::") || line.starts_with("    unsafe fn ")
+        });
         assert!(
-            lines.is_empty() || UNSAFE.contains(&&*file),
+            lines.is_empty() || UNSAFE.contains(&&*file) || promises && PROMISES.contains(&&*file),
             "{file}: {lines:#?}"
         );
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use greenlet::sync::{AsyncResult, Event, PriorityQueue, Queue, Semaphore};
+use greenlet::sync::{AsyncResult, Condvar, Event, Mutex, PriorityQueue, Queue, RwLock, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
     Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
@@ -278,9 +278,57 @@ aborts! {
     };
     wait_any_while_panicking_aborts: "wait_any", || assert_eq!(wait_any(&[&Event::new()]), 0);
     wait_all_while_panicking_aborts: "wait_all", || wait_all(&[&Event::new()]);
+    rwlock_write_while_panicking_aborts: "RwLock::write", || {
+        let lock = RwLock::new(());
+        std::mem::forget(lock.read());
+        drop(lock.write());
+    };
+    condvar_wait_while_panicking_aborts: "Condvar::wait", || Condvar::new().wait(&mut Mutex::new(()).lock());
     scope_in_a_destructor_while_panicking_aborts: "scope", || scope(|_| ());
     run_in_a_destructor_while_panicking_aborts: "run", || run(|| ());
     finally_in_a_destructor_while_panicking_aborts: "finally", || finally(|| (), || ());
+}
+
+/// Another greenlet of the same hub holds it, and could never go on.
+#[test]
+fn mutex_of_this_thread_while_panicking_aborts() {
+    let ended = child!(mutex_of_this_thread_while_panicking_aborts, || {
+        let mutex = Arc::new(Mutex::new(()));
+        let _held = mutex.lock();
+        let doomed = Builder::new().name("doomed").spawn({
+            let mutex = mutex.clone();
+            move || {
+                let _guard = OnDrop(|| drop(mutex.lock()));
+                panic!("on purpose");
+            }
+        });
+        doomed.unwrap().wait();
+    });
+    let place = "greenlet: Mutex::lock at tests/process.rs:";
+    ended.aborted(&[place, "panicking", "greenlet 'doomed'", "on purpose"]);
+}
+
+/// Nobody holds it for ever but the root, which waits for it: the relock can never be.
+#[test]
+fn condvar_that_can_never_have_its_mutex_again_aborts() {
+    let ended = child!(condvar_that_can_never_have_its_mutex_again_aborts, || {
+        Simulation::new().run(|| {
+            let (mutex, changed) = (Mutex::new(()), Condvar::new());
+            let mut guard = mutex.lock();
+            scope(|s| {
+                s.spawn(|| {
+                    std::mem::forget(mutex.lock());
+                    changed.notify_one();
+                });
+                changed.wait(&mut guard);
+            });
+        });
+    });
+    ended.aborted(&[
+        "Condvar::wait at tests/process.rs:",
+        "cannot end",
+        "deadlock",
+    ]);
 }
 
 /// At the root too, where nobody is named but the root.

@@ -80,9 +80,14 @@ fn functions(source: &str) -> BTreeMap<String, Function> {
         assert!(!ignored, "{name} is ignored");
         let is_test = attributes.contains(&"#[test]");
         let text = lines[at..end].join("\n");
-        let arguments = text
+        // Not the parenthesis of a `pub(super)` before it.
+        let arguments = rest
             .split_once('(')
             .map_or("", |(_, rest)| rest.trim_start());
+        let arguments = match arguments {
+            "" => lines.get(at + 1).map_or("", |next| next.trim_start()),
+            _ => arguments,
+        };
         let is_method = arguments.trim_start_matches('&').starts_with("self");
         let function = Function {
             text,

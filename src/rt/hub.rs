@@ -319,6 +319,12 @@ impl Hub {
         switch
     }
 
+    /// Whether one of its records has that id.
+    #[cold]
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        id != 0 && self.records.borrow().iter().any(|record| record.id() == id)
+    }
+
     // ---- ready queue ----
 
     #[inline]

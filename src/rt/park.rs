@@ -21,7 +21,7 @@
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
-use super::hub::{Hub, Record, Switch};
+use super::hub::{Hub, Record, Switch, next_id};
 use super::inbox::{Address, Waiter};
 use super::report::report;
 use super::sync::{Arc, MODELLED, panicking, thread_cell, thread_lazy};
@@ -176,6 +176,13 @@ impl Party {
             Some(hub) => Party::Hub(hub, hub.current()),
             None => Party::Thread(Thread::current()),
         }
+    }
+
+    /// The thread itself, whether it has a hub or not. If it has, the hub stands still while
+    /// this waits.
+    #[cold]
+    pub(crate) fn thread() -> Self {
+        Party::Thread(Thread::current())
     }
 
     #[inline]
@@ -411,6 +418,63 @@ impl Thread {
 /// The thread's hub, made if need be.
 pub(crate) fn hub() -> &'static Hub {
     Hub::get().unwrap_or_else(|| Hub::create(&Thread::current().task))
+}
+
+thread_cell! {
+    /// The number of the thread itself, from the greenlets' range; 0 until it is asked for.
+    static THREAD_ID: Cell<usize> = Cell::new(0);
+}
+
+/// The greatest number that [`id`] gives.
+pub(crate) const MAX_ID: usize = usize::MAX >> 3;
+
+/// Who runs, as a number that no one else ever has: a greenlet's id, or the thread's own, which
+/// is its root's too and stays when the thread gets or loses its hub.
+#[inline]
+pub(crate) fn id() -> usize {
+    match Hub::get().map(|hub| hub.current().id()) {
+        // The root has none.
+        None | Some(0) => match THREAD_ID.with(Cell::get) {
+            0 => new_thread_id(),
+            id => id,
+        },
+        Some(id) => number(id),
+    }
+}
+
+#[inline]
+fn number(id: u64) -> usize {
+    if usize::BITS < 64 {
+        assert!(id <= MAX_ID as u64, "more greenlets than numbers for them");
+    }
+    id as usize
+}
+
+#[cold]
+fn new_thread_id() -> usize {
+    let id = number(next_id());
+    THREAD_ID.with(|cell| cell.set(id));
+    id
+}
+
+/// Whether that [`id`] is this thread's, or of a greenlet of its hub.
+pub(crate) fn is_here(id: usize) -> bool {
+    id == THREAD_ID.with(Cell::get) || Hub::get().is_some_and(|hub| hub.knows(id as u64))
+}
+
+/// While this lives, kills and scopes opened outside of it wait.
+pub(crate) struct Mask(u64);
+
+impl Mask {
+    pub(crate) fn new() -> Self {
+        Mask(Party::current().task().open(true))
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        Party::current().close_frame(self.0);
+    }
 }
 
 /// Whether a wait of the caller's is neither refused nor forbidden.

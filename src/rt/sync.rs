@@ -221,6 +221,49 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// A value that a constant can have. Under a model checker it is made at its first use, which
+/// must come before it is shared: loom does not see what orders the making.
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
+pub(crate) type Constant<T> = T;
+
+/// What a [`Constant`] is made of.
+#[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
+macro_rules! constant {
+    ($value:expr) => {
+        $value
+    };
+}
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
+macro_rules! constant {
+    ($value:expr) => {
+        $crate::rt::sync::Constant::new(|| $value)
+    };
+}
+pub(crate) use constant;
+
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
+pub(crate) struct Constant<T> {
+    value: std::sync::OnceLock<T>,
+    new: fn() -> T,
+}
+
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
+impl<T> Constant<T> {
+    pub(crate) const fn new(new: fn() -> T) -> Self {
+        let value = std::sync::OnceLock::new();
+        Constant { value, new }
+    }
+}
+
+#[cfg(any(greenlet_loom, greenlet_shuttle))]
+impl<T> std::ops::Deref for Constant<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // No step of the model is taken in `new`, so nobody else waits for it.
+        self.value.get_or_init(self.new)
+    }
+}
+
 /// A thread-local with a constant initial value. A model checker must see its own,
 /// since std's would be shared by all of a model's threads.
 #[cfg(not(any(greenlet_loom, greenlet_shuttle)))]

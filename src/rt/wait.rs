@@ -44,6 +44,7 @@ use super::coroutine::Unwind;
 use super::hub::Switch;
 use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
+use super::report::report;
 use super::sync::{
     AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn, panicking,
 };
@@ -134,6 +135,14 @@ impl<V> WaitList<V> {
         // SAFETY: slots are only touched under the lock, which the caller holds
         // to have `&self`; the node is linked, so its frame is alive.
         Some(unsafe { &*node.value.read() })
+    }
+
+    /// Whether `f` is true of the slot of anyone in line.
+    pub(crate) fn any(&self, mut f: impl FnMut(&V) -> bool) -> bool {
+        // SAFETY: as in `front`.
+        self.list
+            .iter()
+            .any(|node| f(unsafe { &*node.value.read() }))
     }
 
     /// Takes the first in line off and claims it. `Some(None)`: it was leaving.
@@ -242,6 +251,11 @@ pub(crate) trait Waiters<V>: State {
     /// The ticket that a waiter brings along, if it was in this list before.
     fn ticket(_value: &V) -> Option<u64> {
         None
+    }
+    /// Whether a wait without a limit that comes while its hub's thread is panicking may block
+    /// that thread: nothing on it is needed to end the wait.
+    fn may_block(&self) -> bool {
+        false
     }
 }
 
@@ -519,12 +533,42 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         if let Some(result) = decide(state, wakes, &mut value) {
             return Ok(Step::Ready(Ok(result)));
         }
-        let party = Party::current();
+        // SAFETY: the caller's promise.
+        Ok(
+            match unsafe { self.link(guard, place, site, limit, value) }? {
+                Step::Ready(end) => Step::Ready(Err(end)),
+                Step::Suspend(switch) => Step::Suspend(switch),
+            },
+        )
+    }
+
+    /// Links; at the root and on a thread also waits. Raises nothing.
+    ///
+    /// # Safety
+    ///
+    /// As for `prepare`.
+    #[inline(always)]
+    #[track_caller]
+    unsafe fn link<V>(
+        &self,
+        mut guard: Guard<'_, S, R>,
+        place: &mut MaybeUninit<Node<V>>,
+        site: &Site,
+        limit: &Limit,
+        value: V,
+    ) -> Result<Step<(End, V)>, Interruption>
+    where
+        S: Waiters<V>,
+    {
+        let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
-            drop(guard);
-            // If this raises, the value is dropped before the thread panics.
-            let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;
-            return Ok(Step::Ready(Err((end, value))));
+            if !blocks(&obstacle, limit, guard.parts().0) {
+                drop(guard);
+                // If this raises, the value is dropped before the thread panics.
+                let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;
+                return Ok(Step::Ready((end, value)));
+            }
+            party = Party::thread();
         }
         let ticket = S::ticket(&value);
         let node: *const Node<V> = place.write(Node::new(&party, 0, value));
@@ -535,7 +579,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         Ok(match party.suspend(site, limit) {
             Some(switch) => Step::Suspend(switch),
             // At the root and on a thread the wait is over. SAFETY: linked above.
-            None => Step::Ready(Err(unsafe { self.complete(&party, place) }?)),
+            None => Step::Ready(unsafe { self.complete(&party, place) }?),
         })
     }
 
@@ -607,20 +651,39 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     where
         S: Waiters<()>,
     {
-        let mut node = MaybeUninit::uninit();
-        let decide = |state: &mut S, _: &mut _, _: &mut _| decide(state).then_some(());
-        // SAFETY: as in `wait`.
-        unsafe {
-            match self.begin(&mut node, site, &Limit::Never, (), decide)? {
-                Step::Ready(Ok(())) => {}
-                Step::Ready(Err((end, ()))) => drop(end.in_time(site, &Limit::Never)),
-                Step::Suspend(switch) => {
-                    jump(switch);
-                    self.complete(&Party::current(), &mut node)?;
-                }
-            }
+        let mut guard = self.lock();
+        if !decide(guard.parts().0) {
+            let end = self.wait_locked(guard, site, &Limit::Never, ())?;
+            end.in_time(site, &Limit::Never);
         }
         Ok(())
+    }
+
+    /// Waits in the list of slots `V`, from under the lock, for one that must not raise: gives
+    /// back what it would have raised.
+    #[track_caller]
+    pub(crate) fn wait_locked<V>(
+        &self,
+        guard: Guard<'_, S, R>,
+        site: &Site,
+        limit: &Limit,
+        value: V,
+    ) -> Result<End, Interruption>
+    where
+        S: Waiters<V>,
+    {
+        let mut node = MaybeUninit::uninit();
+        // SAFETY: as in `wait`.
+        let (end, _) = unsafe {
+            match self.link(guard, &mut node, site, limit, value)? {
+                Step::Ready(end) => end,
+                Step::Suspend(switch) => {
+                    jump(switch);
+                    self.complete(&Party::current(), &mut node)?
+                }
+            }
+        };
+        Ok(end)
     }
 
     /// Wakes all who wait in the list of slots `V` when `begin` has said so.
@@ -673,6 +736,20 @@ fn interruption(party: &Party) -> Interruption {
     Interruption::Unwind(party.due().expect("a wait is interrupted for a reason"))
 }
 
+/// A wait that must end well was interrupted all the same: nothing can be saved.
+#[cold]
+pub(crate) fn abort_interrupted(site: &Site, interruption: &Interruption) -> ! {
+    let dump = match interruption {
+        Interruption::Deadlock(report) => report,
+        Interruption::Unwind(_) => "interrupted in a shield",
+    };
+    report(format_args!(
+        "{} at {} cannot end; aborting\n{dump}",
+        site.operation, site.place,
+    ));
+    std::process::abort()
+}
+
 impl Interruption {
     #[cold]
     #[track_caller]
@@ -695,6 +772,19 @@ fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
             site.operation, site.place
         ),
     }
+}
+
+/// Whether the wait blocks the thread, since it can neither switch nor say no.
+#[cold]
+fn blocks<V>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V>) -> bool {
+    matches!((obstacle, limit), (Obstacle::Panicking, Limit::Never)) && state.may_block()
+}
+
+/// Refuses or raises now what a wait of the caller's would; `None` if it may wait.
+#[track_caller]
+pub(crate) fn obstructed(site: &Site) -> Option<End> {
+    let obstacle = Party::current().obstacle()?;
+    Some(refuse(obstacle, site).unwrap_or_else(|unwind| unwind.raise()))
 }
 
 /// The switch itself, in the frame of the public method.

@@ -1,4 +1,5 @@
-//! What greenlets coordinate with: [`Event`], [`AsyncResult`], queues, semaphores.
+//! What greenlets coordinate with: [`Event`], [`AsyncResult`], queues, semaphores, locks,
+//! [`Condvar`].
 //!
 //! Each can be used by greenlets of several hubs, their roots and plain threads
 //! at once. Waiters are served in order of arrival, whatever they are. A waiter
@@ -6,14 +7,25 @@
 //! it was given, even if its time is over or it is killed before it runs.
 //!
 //! While a thread is panicking no wait suspends: a method whose type can say no
-//! says so (`Full`, `Empty`, `false`, `None`), any other aborts with a message.
+//! says so (`Full`, `Empty`, `false`, `None`), any other aborts with a message; but for
+//! [`Mutex`]'s `lock`, which blocks the thread if it waits for other threads only.
+//!
+//! The locks are raw locks of this crate under the guards of [`lock_api`].
 
 mod async_result;
+mod condvar;
 mod event;
+mod mutex;
 mod queue;
+mod reentrant;
+mod rwlock;
 mod semaphore;
 
 pub use async_result::{AsyncResult, BoxError};
+pub use condvar::Condvar;
 pub use event::Event;
+pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
 pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, TryIter};
+pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
+pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};

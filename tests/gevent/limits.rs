@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use greenlet::sync::{BoundedSemaphore, Semaphore};
+use greenlet::sync::{BoundedSemaphore, Event, ReentrantMutex, Semaphore};
 use greenlet::{Elapsed, Timeout, now, sleep, spawn, timeout, yield_now};
 
 use super::{all, b, differs, leak, ms, printed, without};
@@ -90,6 +90,33 @@ fn p40_sem_bounds() {
         "dummy 1 0 1\n",
     ];
     assert_eq!(got, without(gevent_said!("40_sem_bounds"), &gone));
+}
+
+#[test]
+fn p43_rlock() {
+    let got = printed(|| {
+        let (lock, tried) = (leak(ReentrantMutex::new(())), leak(Event::new()));
+        let other = move || {
+            let now = lock.try_lock().is_some();
+            let timed = lock.try_lock_for(ms(5)).is_some();
+            say!("other: try {} timed {}", b(now), b(timed));
+            tried.set();
+            let _guard = lock.lock();
+            say!("other: got it");
+        };
+        let (first, second) = (lock.lock(), lock.lock());
+        let g = spawn(other);
+        tried.wait();
+        drop(second);
+        say!("main: one level left {}", b(lock.is_locked()));
+        yield_now();
+        drop(first);
+        // By hand-off it is the waiter's at once; gevent's is free until that runs.
+        say!("main: released {}", b(lock.is_owned_by_current_thread()));
+        g.join().unwrap();
+    });
+    let gone = ["other: cannot release\n", "main: cannot release\n"];
+    assert_eq!(got, without(gevent_said!("43_rlock"), &gone));
 }
 
 #[test]

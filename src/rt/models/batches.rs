@@ -14,15 +14,15 @@ const NOW: Duration = Duration::ZERO;
 
 /// How another thread wakes all, and how a greenlet waits: for as long as it takes, or for
 /// a turn. True: it was woken.
-struct Crowd<P> {
-    new: fn() -> P,
-    wake: fn(&P),
-    wait: fn(&P),
-    wait_now: fn(&P) -> bool,
+pub(super) struct Crowd<P> {
+    pub(super) new: fn() -> P,
+    pub(super) wake: fn(&P),
+    pub(super) wait: fn(&P),
+    pub(super) wait_now: fn(&P) -> bool,
 }
 
 impl<P: Send + Sync + Debug + 'static> Crowd<P> {
-    fn run(self, name: &str, bound: usize) {
+    pub(super) fn run(self, name: &str, bound: usize) {
         let seen = Seen::new();
         explore(name, Some(bound), {
             let seen = seen.clone();

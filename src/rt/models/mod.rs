@@ -27,6 +27,7 @@
 // |---|---|
 // | `wait` | the core with plain threads: word, monitor, lists |
 // | `primitives`, `queues` | each primitive with plain threads; a greenlet's end |
+// | `locks` | `Mutex`, `RwLock`, `ReentrantMutex`, `Condvar` |
 // | `any`, `select` | `wait_any` and select: several nodes on one word |
 // | `races` | a wake, the limit and a kill for one wait, primitive by primitive |
 // | `batches` | one more than a batch of wakes holds, one of whom leaves |
@@ -55,6 +56,7 @@ mod ends;
 mod greenlets;
 mod hub;
 mod inbox;
+mod locks;
 mod primitives;
 mod queues;
 mod races;

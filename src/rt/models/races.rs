@@ -20,15 +20,15 @@ const NOW: Duration = Duration::ZERO;
 
 /// How one thing is given by another thread, how it is taken by a greenlet, for no longer
 /// than a turn (true: it was), and what must be true afterwards.
-struct Race<P> {
-    new: fn() -> P,
-    give: fn(&P),
-    take: fn(&P) -> bool,
-    check: fn(&P, bool),
+pub(super) struct Race<P> {
+    pub(super) new: fn() -> P,
+    pub(super) give: fn(&P),
+    pub(super) take: fn(&P) -> bool,
+    pub(super) check: fn(&P, bool),
 }
 
 impl<P: Send + Sync + 'static> Race<P> {
-    fn run(self, name: &str, bound: usize) {
+    pub(super) fn run(self, name: &str, bound: usize) {
         let seen = Seen::new();
         explore(name, Some(bound), {
             let seen = seen.clone();
