@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -207,6 +208,7 @@ impl Scratch {
             .env("PROPTEST_MAX_SHRINK_ITERS", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .map_err(|e| e.to_string())?;
         let mut stdout = run.stdout.take().expect("piped");
@@ -220,7 +222,10 @@ impl Scratch {
                 break status;
             }
             if Instant::now() > end {
-                run.kill().map_err(|e| e.to_string())?;
+                // Its group: tests start processes of their own.
+                let group = format!("-{}", run.id());
+                let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+                killed.map_err(|e| e.to_string())?;
                 run.wait().map_err(|e| e.to_string())?;
                 return Ok(false);
             }
