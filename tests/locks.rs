@@ -654,6 +654,22 @@ fn who_leaves_takes_no_notification() {
     });
 }
 
+/// Killed, and still in line since it has not run: the notification is for the next.
+#[test]
+fn one_that_is_killed_takes_no_notification() {
+    simulate(|| {
+        let (gate, log) = (gate(), Log::default());
+        let [killed, next, last] = ["a", "b", "c"].map(|name| waiter(&gate, &log, name));
+        yield_now();
+        killed.kill();
+        gate.1.notify_one();
+        assert!(killed.join().unwrap_err().is_killed());
+        next.join().unwrap();
+        assert_eq!(log.take(), ["b"]);
+        last.kill();
+    });
+}
+
 /// The mutex is had again before a kill or an expiry is raised, whoever has it meanwhile.
 #[test]
 fn the_mutex_is_locked_again_before_a_kill_unwinds() {

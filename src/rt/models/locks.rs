@@ -429,20 +429,6 @@ fn notify_one_against_leaving() {
         let seen = seen.clone();
         move || {
             let all = Arc::new((mutex(0), Condvar::new()));
-            let leaver = thread({
-                let (all, seen) = (all.clone(), seen.clone());
-                move || {
-                    let (tokens, more) = &*all;
-                    let mut tokens = tokens.lock();
-                    let notified = *tokens > 0 || more.wait_timeout(&mut tokens, NOW);
-                    seen.hit(notified.into());
-                    // It was for this one, who passes it on.
-                    if notified {
-                        drop(tokens);
-                        more.notify_one();
-                    }
-                }
-            });
             let stayer = thread({
                 let all = all.clone();
                 move || {
@@ -450,11 +436,25 @@ fn notify_one_against_leaving() {
                     more.wait_while(&mut tokens.lock(), |tokens| *tokens == 0);
                 }
             });
+            let notifier = thread({
+                let all = all.clone();
+                move || {
+                    let (tokens, more) = &*all;
+                    *tokens.lock() += 1;
+                    more.notify_one();
+                }
+            });
             let (tokens, more) = &*all;
-            *tokens.lock() += 1;
-            more.notify_one();
-            leaver.join().unwrap();
+            let mut held = tokens.lock();
+            let notified = *held > 0 || more.wait_timeout(&mut held, NOW);
+            drop(held);
+            seen.hit(notified.into());
+            // It was for this one, who passes it on.
+            if notified {
+                more.notify_one();
+            }
             stayer.join().unwrap();
+            notifier.join().unwrap();
             is_free(tokens);
             nobody_waits(more);
         }
