@@ -846,14 +846,19 @@ impl Model {
         assert!(self.agenda.insert(time, (i, what)).is_none(), "a tie");
     }
 
-    fn run(mut self, plan: &[One]) -> Trace {
-        let mut gone = vec![false; plan.len()];
+    /// When each comes, and is killed.
+    fn plan(&mut self, plan: &[One]) {
         for (i, one) in plan.iter().enumerate() {
             self.at(nanos(one.comes, i, 0), i, "comes");
             if let Some(killed) = one.killed {
                 self.at(nanos(killed, i, 4), i, "killed");
             }
         }
+    }
+
+    fn run(mut self, plan: &[One]) -> Trace {
+        let mut gone = vec![false; plan.len()];
+        self.plan(plan);
         while let Some((time, (i, what))) = self.agenda.pop_first() {
             if gone[i] {
                 continue;
@@ -1065,12 +1070,7 @@ proptest! {
 
 fn condvar_model(plan: &[One]) -> Trace {
     let (mut model, mut gone) = (Model::default(), vec![false; plan.len()]);
-    for (i, one) in plan.iter().enumerate() {
-        model.at(nanos(one.comes, i, 0), i, "comes");
-        if let Some(killed) = one.killed {
-            model.at(nanos(killed, i, 4), i, "killed");
-        }
-    }
+    model.plan(plan);
     while let Some((time, (i, what))) = model.agenda.pop_first() {
         if gone[i] {
             continue;

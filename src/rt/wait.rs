@@ -762,6 +762,7 @@ impl Interruption {
 }
 
 /// What an obstacle means for a wait: say no, or raise, or panic.
+#[cold]
 #[track_caller]
 fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
     match obstacle {
@@ -781,9 +782,10 @@ fn blocks<V>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V>) -> boo
 }
 
 /// Refuses or raises now what a wait of the caller's would; `None` if it may wait.
+#[inline(always)]
 #[track_caller]
-pub(crate) fn obstructed(site: &Site) -> Option<End> {
-    let obstacle = Party::current().obstacle()?;
+pub(crate) fn obstructed(party: &Party, site: &Site) -> Option<End> {
+    let obstacle = party.obstacle()?;
     Some(refuse(obstacle, site).unwrap_or_else(|unwind| unwind.raise()))
 }
 
@@ -820,11 +822,8 @@ pub(crate) fn sleep(operation: &'static str, limit: Limit) -> End {
 fn prepare_sleep(operation: &'static str, limit: Limit) -> Step<End> {
     let site = Site::here(operation);
     let party = Party::current();
-    if let Some(obstacle) = party.obstacle() {
-        return match refuse(obstacle, &site) {
-            Ok(end) => Step::Ready(end),
-            Err(unwind) => unwind.raise(),
-        };
+    if let Some(end) = obstructed(&party, &site) {
+        return Step::Ready(end);
     }
     party.waiter().word.announce();
     match party.suspend_to_sleep(&site, &limit) {
@@ -862,13 +861,8 @@ pub(crate) fn yield_now(operation: &'static str) {
 fn prepare_yield(operation: &'static str) -> Option<Switch> {
     let site = Site::here(operation);
     let party = Party::current();
-    match party.obstacle() {
-        None => {}
-        Some(Obstacle::Panicking) => return None,
-        Some(obstacle) => match refuse(obstacle, &site) {
-            Ok(_) => return None,
-            Err(unwind) => unwind.raise(),
-        },
+    if obstructed(&party, &site).is_some() {
+        return None;
     }
     let Party::Hub(hub, record) = party else {
         std::thread::yield_now();

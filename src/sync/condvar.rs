@@ -297,7 +297,7 @@ impl Condvar {
     #[track_caller]
     fn suspend(&self, mutex: &RawMutex, site: &Site, limit: &Limit) -> bool {
         // What would refuse the wait or end it at once does so with the mutex locked.
-        if let Some(end) = wait::obstructed(site) {
+        if let Some(end) = wait::obstructed(&Party::current(), site) {
             return end.in_time(site, limit);
         }
         let mut guard = self.monitor.lock();

@@ -55,11 +55,16 @@ impl Waiters<usize> for Count {
 }
 
 impl Count {
+    /// There are enough, and nobody is in line for them.
+    fn fits(&self, need: usize) -> bool {
+        self.waiters.is_empty() && need <= self.permits
+    }
+
     /// Takes permits, unless there are too few or others are in line for them.
     fn take(&mut self, need: usize, wakes: &mut Wakes) -> bool {
         // Only if the first in line has ended with its thread does this do anything.
         self.grant(wakes);
-        let fits = self.waiters.is_empty() && need <= self.permits;
+        let fits = self.fits(need);
         if fits {
             self.permits -= need;
         }
@@ -127,7 +132,7 @@ impl Permits {
         Operation::new(
             &self.monitor,
             n,
-            move |count, _| count.waiters.is_empty() && n <= count.permits,
+            move |count, _| count.fits(n),
             move |count, wakes, _| (n == 0 || count.take(n, wakes)).then(permit),
             move |_| permit(),
             |_| (),

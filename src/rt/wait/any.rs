@@ -1,6 +1,6 @@
 //! Waiting for the first of several things that are ready, or not yet. Nothing is taken.
 
-use super::{Monitor, Node, Step, Waiters, interruption, jump, refuse};
+use super::{Monitor, Node, Step, Waiters, interruption, jump, obstructed};
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
 use crate::rt::sync::RawMutex;
@@ -95,14 +95,9 @@ fn prepare_any(
         return Step::Ready(Some(ready));
     }
     let party = Party::current();
-    if let Some(obstacle) = party.obstacle() {
-        return match refuse(obstacle, &site) {
-            Ok(end) => {
-                end.in_time(&site, &limit);
-                Step::Ready(None)
-            }
-            Err(unwind) => unwind.raise(),
-        };
+    if let Some(end) = obstructed(&party, &site) {
+        end.in_time(&site, &limit);
+        return Step::Ready(None);
     }
     nodes.extend((0..sources.len()).map(|i| Node::new(&party, i, ())));
     let word = &party.waiter().word;

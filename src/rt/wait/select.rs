@@ -21,7 +21,7 @@
 //!
 //! A word is taken back only by who is running, so to its hub it looks as if nothing had been.
 
-use super::{Monitor, Node, Source, Step, Waiters, interruption, jump, refuse};
+use super::{Monitor, Node, Source, Step, Waiters, interruption, jump, obstructed};
 use crate::rt::clock::Limit;
 use crate::rt::inbox::Waiter;
 use crate::rt::park::{Party, Wakes};
@@ -267,14 +267,9 @@ fn prepare(
             return Step::Ready(None);
         };
         let party = Party::current();
-        if let Some(obstacle) = party.obstacle() {
-            return match refuse(obstacle, &site) {
-                Ok(end) => {
-                    end.in_time(&site, &limit);
-                    Step::Ready(None)
-                }
-                Err(unwind) => unwind.raise(),
-            };
+        if let Some(end) = obstructed(&party, &site) {
+            end.in_time(&site, &limit);
+            return Step::Ready(None);
         }
         let word = &party.waiter().word;
         word.announce();

@@ -135,9 +135,15 @@ struct Items<T, C> {
     shut_down: bool,
 }
 
+impl<T, C: Container<T>> Items<T, C> {
+    fn has_room(&self) -> bool {
+        self.capacity.is_none_or(|c| self.items.len() < c)
+    }
+}
+
 impl<T, C: Container<T>> State for Items<T, C> {
     fn check(&self) {
-        let full = self.capacity.is_some_and(|c| self.items.len() >= c);
+        let full = !self.has_room();
         // A select may wait to put and to get, where there is no room at all.
         let both = self.putters.is_empty() || self.capacity == Some(0);
         assert!(self.getters.is_empty() || self.items.len() == 0 && both);
@@ -197,7 +203,7 @@ impl<T, C: Container<T>> Core<T, C> {
         wakes: &mut Wakes,
         offer: &mut Offer<T>,
     ) -> Option<PutResult<T>> {
-        let room = state.capacity.is_none_or(|c| state.items.len() < c);
+        let room = state.has_room();
         if !(state.shut_down || room || !state.getters.is_empty()) {
             return None;
         }
@@ -246,10 +252,7 @@ impl<T, C: Container<T>> Core<T, C> {
         Operation::new(
             &self.monitor,
             offer,
-            |state, me| {
-                let room = state.capacity.is_none_or(|c| state.items.len() < c);
-                room || state.shut_down || state.getters.has_other(me)
-            },
+            |state, me| state.has_room() || state.shut_down || state.getters.has_other(me),
             |state, wakes, offer| self.accept(state, wakes, offer),
             |offer| match offer {
                 Offer::Taken => Ok(()),
@@ -298,7 +301,7 @@ impl<T, C: Container<T>> Core<T, C> {
 
     /// Fills room from the first putters.
     fn refill(&self, state: &mut Items<T, C>, wakes: &mut Wakes) {
-        while !state.shut_down && state.capacity.is_none_or(|c| state.items.len() < c) {
+        while !state.shut_down && state.has_room() {
             let Some(offer) = state.putters.claim(wakes) else {
                 return;
             };
@@ -364,7 +367,7 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.with(|state| state.capacity.is_some_and(|c| state.items.len() >= c))
+        self.with(|state| !state.has_room())
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
