@@ -47,6 +47,7 @@
 //! | many greenlets, so many at a time | [`Group`], [`Pool`] |
 //! | the first or all of several that are ready | [`wait_any`], [`wait_all`] |
 //! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |
+//! | `async` code | each wait as a future ([`get_async`](sync::Queue::get_async), ...), [`Greenlet`] can be awaited, [`block_on`] |
 //! | greenlet-local values | [`Local`] |
 //! | other threads | [`HubHandle`], [`HubThread`], [`deadlock_after`] |
 //! | sockets (feature `net`) | [`net::TcpStream`], [`net::TcpListener`], [`net::UdpSocket`], those of Unix |
@@ -140,6 +141,7 @@
 mod current;
 mod error;
 pub mod fs;
+mod future;
 mod greenlet;
 mod group;
 mod hub_handle;
@@ -163,6 +165,7 @@ mod waitable;
 
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use error::{Elapsed, JoinError, PanicPayload};
+pub use future::{JoinFuture, block_on};
 pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
 pub use group::Group;
 pub use hub_handle::{HubHandle, HubThread, deadlock_after};

@@ -211,7 +211,7 @@ impl<C: Choice> Arm<C> {
 
     /// The result, if this was the one; and the next one's index.
     #[doc(hidden)]
-    pub fn end(self, won: Option<usize>, index: &mut usize) -> Option<C::Output> {
+    pub fn end(mut self, won: Option<usize>, index: &mut usize) -> Option<C::Output> {
         *index += 1;
         (won == Some(*index - 1)).then(|| self.0.end())
     }

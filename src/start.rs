@@ -10,6 +10,7 @@ use crate::rt::coroutine::{Job, Order};
 use crate::rt::hub::{self, Hub, Refusal, Spawn};
 use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
 use crate::rt::park::{self, Party};
+use crate::rt::report::contain;
 use crate::rt::stack;
 use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::rt::task::{Locals, Name};
@@ -138,25 +139,10 @@ struct Start<F, T, W> {
     watch: W,
 }
 
-/// Runs `f`, whose panic concerns nobody: the hook has reported it, and its
-/// payload may panic in turn when it is dropped.
-pub(crate) fn contain(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        discard(payload);
-    }
-}
-
 fn drop_locals(locals: Option<&Locals>) {
     while let Some(value) = locals.and_then(Locals::pop) {
         contain(|| drop(value));
     }
-}
-
-/// Drops a panic's payload, whose destructor may panic.
-pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    // One such is an accident; the next one is leaked.
-    dropped.unwrap_or_else(std::mem::forget);
 }
 
 impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {

@@ -3,10 +3,10 @@
 
 use crate::rt::hub::Hub;
 use crate::rt::park::{Obstacle, Party};
+use crate::rt::report::contain;
 use crate::rt::sync::panicking;
 use crate::rt::task::Site;
 use crate::rt::{clock::Limit, wait::Latch};
-use crate::start::contain;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;

@@ -25,13 +25,13 @@ use std::time::Duration;
 pub trait Waitable: sealed::Sealed {
     /// For [`select!`](crate::select!).
     #[doc(hidden)]
-    fn select_wait(&self) -> Arm<Ready<'_>> {
-        Arm(Ready::new(self.source().0))
+    fn select_wait(&self) -> Arm<Ready<Part<'_>>> {
+        Arm(Ready::new(self.source()))
     }
 }
 
 mod sealed {
-    use crate::rt::wait::Source;
+    use crate::rt::wait::{HasSource, Source};
 
     pub trait Sealed {
         #[doc(hidden)]
@@ -41,6 +41,17 @@ mod sealed {
 
     #[allow(missing_debug_implementations, unreachable_pub)]
     pub struct Part<'a>(pub(crate) &'a dyn Source);
+
+    impl HasSource for Part<'_> {
+        type Output = ();
+
+        #[allow(private_interfaces)]
+        fn source(&self) -> &dyn Source {
+            self.0
+        }
+
+        fn end(self) {}
+    }
 }
 use sealed::Part;
 

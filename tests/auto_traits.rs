@@ -8,8 +8,8 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, Local,
-    MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
+    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, JoinFuture,
+    Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
     TimeoutHandle, Unset, fs,
 };
 use std::cell::Cell;
@@ -88,6 +88,9 @@ fn the_table() {
         Greenlet<u8>:                         true  true;
         Greenlet<Sendable>:                   true  false;
         Greenlet<Local1>:                     false false;
+        JoinFuture<u8>:                       true  false;
+        JoinFuture<Sendable>:                 true  false;
+        JoinFuture<Local1>:                   false false;
         ScopedGreenlet<'static, u8>:          true  true;
         ScopedGreenlet<'static, Sendable>:    true  false;
         ScopedGreenlet<'static, Local1>:      false false;
@@ -113,6 +116,25 @@ fn the_table() {
         Elapsed:                              true  true;
         Unset:                                true  true;
     }
+}
+
+/// A future may go from thread to thread if what it waits for may.
+#[test]
+fn futures_are_send() {
+    fn send<T: Send>(future: T) -> T {
+        future
+    }
+    let (event, semaphore) = (Event::new(), std::sync::Arc::new(Semaphore::new(1)));
+    let (result, queue) = (AsyncResult::<u8>::new(), Queue::<Sendable>::unbounded());
+    drop(send(event.wait_async()));
+    drop(send(result.wait_async()));
+    drop(send(result.get_async()));
+    drop(send(queue.get_async()));
+    drop(send(queue.put_async(Cell::new(1))));
+    drop(send(queue.join_async()));
+    drop(send(semaphore.acquire_async()));
+    drop(send(semaphore.acquire_many_async(1)));
+    drop(send(semaphore.acquire_owned_async()));
 }
 
 /// lock_api's own types: what they guard is not poisoned, so they are not `RefUnwindSafe`. A

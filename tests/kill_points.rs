@@ -43,12 +43,15 @@
 //! | a scope does not wait for its children a second time; `finally` forgets its cleanup | bounds |
 //! | a kill goes through a shield; links of a killed greenlet do not run | bounds; waits |
 //! | a pool loses a place, or frees it twice; a map that is unwound leaves its members alone | pools |
+//! | what a dropped future was given is lost | futures |
 //! | a `HubThread` that is dropped does not stop | process (it waits for ever) |
 
 #[path = "kill_points/bounds.rs"]
 mod bounds;
 #[path = "kill_points/examples.rs"]
 mod examples;
+#[path = "kill_points/futures.rs"]
+mod futures;
 #[path = "kill_points/limits.rs"]
 mod limits;
 #[path = "kill_points/locks.rs"]

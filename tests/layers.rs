@@ -60,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/wait/select",
         &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
     ),
+    ("rt/wait/future", &["rt/wait", "rt/inbox"]),
     (
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
@@ -78,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
     ("select", &["rt"]),
+    ("future", &["rt", "error", "greenlet", "sync"]),
     (
         "waitable",
         &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
@@ -159,6 +161,7 @@ const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "rt/report", "error"
 const UNSAFE: &[&str] = &[
     "rt/wait",
     "rt/wait/any",
+    "rt/wait/future",
     "rt/wait/latch",
     "rt/wait/select",
     "rt/coroutine",

@@ -7,9 +7,11 @@
 //! Limits of some milliseconds are meant to be met or missed by chance; what holds either way is checked.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use greenlet::sync::{
@@ -17,8 +19,8 @@ use greenlet::sync::{
     Semaphore,
 };
 use greenlet::{
-    Elapsed, HubHandle, HubThread, JoinError, Local, Timeout, no_switch, now, run, select, shield,
-    sleep, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Elapsed, HubHandle, HubThread, JoinError, Local, Timeout, block_on, no_switch, now, run,
+    select, shield, sleep, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
 /// Only a test that fails waits so long. Miri's clock counts steps, not time.
@@ -151,6 +153,7 @@ tests! {
     join_of_a_queue_ends_with_its_last_item;
     first_of_ten_results;
     selects;
+    futures;
     primitives_dropped_by_the_woken;
     threads_are_served_in_order_of_arrival;
     scopes_nest_and_shields_hold;
@@ -281,6 +284,40 @@ fn first_of_ten_results(party: Party) {
             wait_all(&[&all[round % 10], &all[(round + 5) % 10], &both]);
         });
         all.iter().for_each(|result| nobody_waits(&[result]));
+    }
+}
+
+/// A future that is begun by one thread and polled by another, which then drops it, while an
+/// item comes and a third takes what it can: the item is one's, or still there.
+fn futures(party: Party) {
+    for round in 0..ROUNDS {
+        let queue = Arc::new(Queue::unbounded());
+        let mut get = Box::pin({
+            let queue = queue.clone();
+            async move { queue.get_async().await }
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(get.as_mut().poll(&mut context).is_pending());
+        let get = Mutex::new(Some(get));
+        let took = each(3, party, |i| match (round + i) % 3 {
+            0 => {
+                queue.put(Box::new(1)).unwrap();
+                0
+            }
+            1 => {
+                let mut get = get.lock().unwrap().take().unwrap();
+                let mut context = Context::from_waker(Waker::noop());
+                match get.as_mut().poll(&mut context) {
+                    Poll::Ready(item) => *item.unwrap(),
+                    Poll::Pending => 0,
+                }
+            }
+            _ if round % 2 == 0 => queue.get_timeout(short(round)).map_or(0, |item| *item),
+            _ => timeout(short(round), || block_on(queue.get_async()))
+                .map_or(0, |item| *item.unwrap()),
+        });
+        let stored: usize = queue.try_iter().map(|item: Box<usize>| *item).sum();
+        assert_eq!(took.iter().sum::<usize>() + stored, 1);
     }
 }
 

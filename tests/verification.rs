@@ -385,5 +385,5 @@ fn every_kind_is_run() {
     let manifest = read("Cargo.toml");
     assert!(!manifest.contains("autotests") && !manifest.contains("test = false"));
     // One test file and the benches have a `main` of their own.
-    assert_eq!(manifest.matches("harness = false").count(), 2);
+    assert_eq!(manifest.matches("harness = false").count(), 3);
 }

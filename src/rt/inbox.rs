@@ -37,6 +37,7 @@ use super::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use super::word::Word;
 use std::fmt;
 use std::sync::OnceLock;
+use std::task::Waker;
 use std::time::Instant;
 
 const EMPTY: usize = 0;
@@ -111,22 +112,43 @@ impl Address {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) word: Word,
-    /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in
-    /// it, so that a notifier of the same hub need not look at the address.
-    hub: usize,
-    index: usize,
-    pub(crate) address: Arc<Address>,
+    reach: Reach,
+}
+
+/// How a waiter is reached.
+#[derive(Debug)]
+enum Reach {
+    /// A greenlet, a root or a thread.
+    Party {
+        /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in
+        /// it, so that a notifier of the same hub need not look at the address.
+        hub: usize,
+        index: usize,
+        address: Arc<Address>,
+    },
+    /// A future: the waker of the task that polled it last.
+    Task(Mutex<Option<Waker>>),
+}
+
+/// A wake that is owed to somebody.
+pub(crate) enum Wake {
+    Party(Arc<Address>),
+    Task(Waker),
 }
 
 impl Waiter {
     /// Of a hub's record.
     pub(crate) fn of_record(inbox: &Arc<Inbox>, index: usize) -> Self {
         let (inbox, link) = (inbox.clone(), AtomicUsize::new(EMPTY));
+        let hub = Arc::as_ptr(&inbox).addr();
+        let address = Arc::new(Address::Hub { inbox, index, link });
         Waiter {
             word: Word::new(),
-            hub: Arc::as_ptr(&inbox).addr(),
-            index,
-            address: Arc::new(Address::Hub { inbox, index, link }),
+            reach: Reach::Party {
+                hub,
+                index,
+                address,
+            },
         }
     }
 
@@ -134,16 +156,81 @@ impl Waiter {
     pub(crate) fn of_thread() -> Self {
         Waiter {
             word: Word::new(),
-            hub: 0,
-            index: 0,
-            address: Arc::new(Address::Thread(Parker::new())),
+            reach: Reach::Party {
+                hub: 0,
+                index: 0,
+                address: Arc::new(Address::Thread(Parker::new())),
+            },
+        }
+    }
+
+    /// Of a future.
+    pub(crate) fn of_task() -> Self {
+        Waiter {
+            word: Word::new(),
+            reach: Reach::Task(Mutex::new(None)),
         }
     }
 
     /// Its index, if it belongs to the hub of that inbox.
     #[inline]
     pub(crate) fn index_in(&self, inbox: &Arc<Inbox>) -> Option<usize> {
-        (self.hub == Arc::as_ptr(inbox).addr()).then_some(self.index)
+        match self.reach {
+            Reach::Party { hub, index, .. } => (hub == Arc::as_ptr(inbox).addr()).then_some(index),
+            Reach::Task(_) => None,
+        }
+    }
+
+    /// The address of one that is no future.
+    pub(crate) fn address(&self) -> &Arc<Address> {
+        match &self.reach {
+            Reach::Party { address, .. } => address,
+            Reach::Task(_) => unreachable!("a future has a waker instead"),
+        }
+    }
+
+    /// Claims it through its node of that index; the wake that the caller then owes, if it
+    /// has won. The caller holds the lock of the list that the node was in.
+    pub(crate) fn claim(&self, index: usize) -> Option<Wake> {
+        match &self.reach {
+            Reach::Party { address, .. } => {
+                // The address first: it keeps the inbox alive until after the delivery.
+                let address = address.clone();
+                self.word.notify(index).then_some(Wake::Party(address))
+            }
+            Reach::Task(waker) => {
+                // The future cannot go before it has passed the list's lock.
+                let won = self.word.notify(index);
+                won.then(|| Wake::Task(lock(waker).take().expect("it was polled")))
+            }
+        }
+    }
+
+    /// A future's wake goes there from now on. False: it has had its wake already.
+    pub(crate) fn redirect(&self, to: &Waker) -> bool {
+        let Reach::Task(waker) = &self.reach else {
+            unreachable!("only a future has a waker")
+        };
+        // Whoever claims it moves the word before it takes the waker: while the word is
+        // WAITING under this lock, that is still to come.
+        let current = {
+            let held = lock(waker);
+            if self.word.outcome().is_some() {
+                return false;
+            }
+            held.as_ref().is_some_and(|held| held.will_wake(to))
+        };
+        if !current {
+            // Not under the lock: making one and dropping one is foreign code.
+            let mut to = Some(to.clone());
+            let mut held = lock(waker);
+            if self.word.outcome().is_some() {
+                return false;
+            }
+            std::mem::swap(&mut *held, &mut to);
+            drop(held);
+        }
+        true
     }
 }
 

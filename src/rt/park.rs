@@ -5,9 +5,9 @@
 //! | greenlet | switching to its hub's loop | an entry in the ready queue, or in the inbox from another thread |
 //! | root | running the loop until its own entry comes up | the same |
 //! | plain thread without a hub | parking the thread | unparking it |
+//! | future | returning to who polls it | its waker |
 //!
-//! An async task would be a fourth row: an [`Address`] that holds its waker, and
-//! a future that holds the node and polls the word. Nothing else would change.
+//! A future is a waiter, but no party: it does not call, it is polled (`wait::future`).
 //!
 //! # Wakes
 //!
@@ -16,27 +16,28 @@
 //! once; wakes of others are collected in [`Wakes`], each holding the waiter's
 //! address, and delivered after the unlock. The notifier may use the node of a
 //! waiter that it has claimed until it unlocks: a greenlet cannot run before it
-//! is woken, and a plain thread, which could see its word early, passes through
-//! the lock before it leaves (`wait::Monitor::complete`).
+//! is woken, and a plain thread or a future, which could see its word early, passes
+//! through the lock before it leaves (`wait::Monitor::complete`).
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch, next_id};
-use super::inbox::{Address, Waiter};
-use super::report::report;
-use super::sync::{Arc, MODELLED, panicking, thread_cell, thread_lazy};
+use super::inbox::{Address, Waiter, Wake};
+use super::report::{contain, report};
+use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
 use super::word::Outcome;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Instant;
 
 /// Wakes that other threads are owed, delivered after the unlock. One is the
 /// common case; a broadcast may add up to a batch.
 pub(crate) struct Wakes {
-    first: Option<Arc<Address>>,
-    rest: Vec<Arc<Address>>,
+    first: Option<Wake>,
+    rest: Vec<Wake>,
 }
 
 /// Waiters that a broadcast claims before it lets go of the lock. Small in
@@ -52,10 +53,10 @@ impl Wakes {
         }
     }
 
-    fn add(&mut self, address: Arc<Address>) {
+    fn add(&mut self, wake: Wake) {
         match self.first {
-            None => self.first = Some(address),
-            Some(_) => self.rest.push(address),
+            None => self.first = Some(wake),
+            Some(_) => self.rest.push(wake),
         }
     }
 
@@ -68,10 +69,19 @@ impl Wakes {
     /// Delivers all. Without the lock that they were collected under.
     #[cold]
     pub(crate) fn deliver(self) {
-        for address in self.first.into_iter().chain(self.rest) {
-            address.wake();
+        for wake in self.first.into_iter().chain(self.rest) {
+            match wake {
+                Wake::Party(address) => address.wake(),
+                Wake::Task(waker) => wake_task(waker),
+            }
         }
     }
+}
+
+/// A waker is foreign code: whoever calls it may have a node linked, so it can neither wait
+/// nor unwind, and the others get their wakes.
+fn wake_task(waker: Waker) {
+    no_switch(|| contain(|| waker.wake()));
 }
 
 /// Claims a waiter through its node of that index: true if no one else has ended
@@ -87,11 +97,10 @@ pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
         }
         return won;
     }
-    // The address first: it keeps the inbox alive until after the delivery.
-    let address = waiter.address.clone();
-    let won = waiter.word.notify(index);
-    if won {
-        wakes.add(address);
+    let wake = waiter.claim(index);
+    let won = wake.is_some();
+    if let Some(wake) = wake {
+        wakes.add(wake);
     }
     won
 }
@@ -387,7 +396,7 @@ impl Thread {
     }
 
     fn park(&self, limit: Limit) {
-        let Address::Thread(parker) = &*self.waiter.address else {
+        let Address::Thread(parker) = &**self.waiter.address() else {
             unreachable!("a thread's address is a thread's")
         };
         let word = &self.waiter.word;

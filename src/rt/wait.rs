@@ -32,12 +32,14 @@
 //! writes it back, with the bit still set if somebody waits.
 
 mod any;
+mod future;
 mod latch;
 mod select;
 
 pub(crate) use any::{Readiness, Source, wait_any};
+pub(crate) use future::Wait;
 pub(crate) use latch::{Giver, Latch, Taker, pair};
-pub(crate) use select::{Arm, Choice, Operation, Ready, select};
+pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, select};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
@@ -68,11 +70,15 @@ pub(crate) struct Node<V> {
 
 intrusive_adapter!(NodeAdapter<V> = UnsafeRef<Node<V>>: Node<V> { link => LinkedListLink });
 
+// SAFETY: who moves a node has it to itself: one that is linked stays where it is. Then others
+// touch it only as `WaitList` has it.
+unsafe impl<V: Send> Send for Node<V> {}
+
 impl<V> Node<V> {
-    fn new(party: &Party, index: usize, value: V) -> Self {
+    fn new(waiter: &Waiter, index: usize, value: V) -> Self {
         Node {
             link: LinkedListLink::new(),
-            waiter: party.waiter(),
+            waiter,
             index,
             ticket: Cell::new(0),
             value: UnsafeCell::new(value),
@@ -571,7 +577,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             party = Party::thread();
         }
         let ticket = S::ticket(&value);
-        let node: *const Node<V> = place.write(Node::new(&party, 0, value));
+        let node: *const Node<V> = place.write(Node::new(party.waiter(), 0, value));
         party.waiter().word.announce();
         // SAFETY: the caller keeps the node in place until it is unlinked.
         unsafe { guard.parts().0.waiters().push(node, ticket) };

@@ -166,7 +166,7 @@ impl<T, E> AsyncResult<T, E> {
         self.set_by_now()
     }
 
-    fn set_by_now(&self) -> Result<&T, &E> {
+    pub(crate) fn set_by_now(&self) -> Result<&T, &E> {
         self.latch.get().expect("waited for").as_ref()
     }
 

@@ -154,7 +154,16 @@ macro_rules! queue {
                 &'a self,
                 item: &'a mut Option<T>,
             ) -> Arm<impl Choice<Output = Result<(), PutError<T>>> + 'a> {
-                Arm(self.core.put_arm(item))
+                let offer = item.take().expect("there is an item to be put");
+                Arm(self.core.put_arm(offer, |back| *item = Some(back)))
+            }
+
+            pub(crate) fn put_arm(&self, item: T) -> impl Choice<Output = Result<(), PutError<T>>> {
+                self.core.put_arm(item, drop)
+            }
+
+            pub(crate) fn join_arm(&self) -> impl Choice<Output = ()> {
+                self.core.join_arm()
             }
 
             const_fn! {

@@ -82,7 +82,8 @@ impl Count {
                 return;
             }
             // One that was leaving takes nothing.
-            if let Some(Some(_)) = self.waiters.claim_front(wakes) {
+            if let Some(Some(slot)) = self.waiters.claim_front(wakes) {
+                *slot = 0;
                 self.permits -= need;
             }
         }
@@ -135,7 +136,8 @@ impl Permits {
             move |count, _| count.fits(n),
             move |count, wakes, _| (n == 0 || count.take(n, wakes)).then(permit),
             move |_| permit(),
-            |_| (),
+            // Nobody wants what was granted.
+            move |need| drop((need < n).then(permit)),
         )
     }
 
@@ -538,7 +540,7 @@ macro_rules! semaphore {
                 Permit { permits, n }
             }
 
-            fn owned(self: &Arc<Self>) -> OwnedPermit {
+            pub(crate) fn owned(self: &Arc<Self>) -> OwnedPermit {
                 let owner = Owner::$owner(self.clone());
                 OwnedPermit { owner, n: 1 }
             }

@@ -144,7 +144,7 @@ impl Hub {
         }
         let records = self.records.borrow();
         self.inbox.drain(
-            |index| &*records[index].waiter.address,
+            |index| &**records[index].waiter.address(),
             |index| self.make_ready(records[index]),
         )
     }

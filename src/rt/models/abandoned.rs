@@ -66,7 +66,7 @@ impl Doomed {
     fn note(left: &RefCell<Left>) {
         let party = Party::current();
         let waiter = party.waiter();
-        let task = (&raw const waiter.word, Shared::as_ptr(&waiter.address));
+        let task = (&raw const waiter.word, Shared::as_ptr(waiter.address()));
         left.borrow_mut().tasks.push(task);
     }
 

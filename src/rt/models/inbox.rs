@@ -31,7 +31,7 @@ fn serve(inbox: &Inbox, records: &[Shared<Address>], wakes: usize, letters: usiz
 fn sleep_against_two_pushes() {
     explore("sleep_against_two_pushes", Some(3), || {
         let inbox = Inbox::new();
-        let records = [0, 1].map(|index| Waiter::of_record(&inbox, index).address);
+        let records = [0, 1].map(|index| Waiter::of_record(&inbox, index).address().clone());
         let data = Arc::new(AtomicUsize::new(0));
         let pushers = records.clone().map(|record| {
             let data = data.clone();
@@ -53,7 +53,7 @@ fn sleep_against_two_pushes() {
 fn sleep_against_push() {
     explore("sleep_against_push", None, || {
         let inbox = Inbox::new();
-        let records = [Waiter::of_record(&inbox, 0).address];
+        let records = [Waiter::of_record(&inbox, 0).address().clone()];
         let data = Arc::new(AtomicUsize::new(0));
         let pusher = thread({
             let (record, data) = (records[0].clone(), data.clone());
@@ -73,7 +73,7 @@ fn sleep_against_push() {
 fn letters_and_a_wake() {
     explore("letters_and_a_wake", Some(2), || {
         let inbox = Inbox::new();
-        let records = [Waiter::of_record(&inbox, 0).address];
+        let records = [Waiter::of_record(&inbox, 0).address().clone()];
         let writer = thread({
             let inbox = inbox.clone();
             move || {
@@ -105,7 +105,7 @@ fn push_against_close() {
         let seen = seen.clone();
         explore("push_against_close", None, move || {
             let inbox = Inbox::new();
-            let record = Waiter::of_record(&inbox, 0).address;
+            let record = Waiter::of_record(&inbox, 0).address().clone();
             let write = {
                 let (inbox, record, seen) = (inbox.clone(), record.clone(), seen.clone());
                 move || {

@@ -29,6 +29,7 @@
 // | `primitives`, `queues` | each primitive with plain threads; a greenlet's end |
 // | `locks` | `Mutex`, `RwLock`, `ReentrantMutex`, `Condvar` |
 // | `any`, `select` | `wait_any` and select: several nodes on one word |
+// | `futures` | waits that are polled, by one task or another, and dropped |
 // | `races` | a wake, the limit and a kill for one wait, primitive by primitive |
 // | `batches` | one more than a batch of wakes holds, one of whom leaves |
 // | `inbox` | the inbox alone |
@@ -53,6 +54,7 @@ mod any;
 mod batches;
 mod between_hubs;
 mod ends;
+mod futures;
 mod greenlets;
 mod hub;
 mod inbox;
@@ -173,7 +175,7 @@ impl Remote {
         let waiter: &Waiter = party.waiter();
         Remote {
             word: &waiter.word,
-            address: waiter.address.clone(),
+            address: waiter.address().clone(),
         }
     }
 

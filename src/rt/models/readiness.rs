@@ -195,7 +195,7 @@ fn close_against_readers() {
 fn sleep_in_the_poller_against_push() {
     explore("sleep_in_the_poller_against_push", None, || {
         let inbox = Inbox::new();
-        let record = Waiter::of_record(&inbox, 0).address;
+        let record = Waiter::of_record(&inbox, 0).address().clone();
         let pusher = thread({
             let record = record.clone();
             move || record.wake()

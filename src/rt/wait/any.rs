@@ -14,7 +14,7 @@ pub(crate) trait Readiness: Waiters<()> {
 }
 
 /// One of several things that [`wait_any`] waits for.
-pub(crate) trait Source {
+pub(crate) trait Source: Sync {
     /// Under the lock: true if ready, else links the node.
     ///
     /// # Safety
@@ -31,7 +31,7 @@ pub(crate) trait Source {
     fn is_ready(&self) -> bool;
 }
 
-impl<S: Readiness, R: RawMutex> Source for Monitor<S, R> {
+impl<S: Readiness + Send, R: RawMutex + Sync> Source for Monitor<S, R> {
     unsafe fn enlist(&self, node: &Node<()>) -> bool {
         let mut guard = self.lock();
         let state = guard.parts().0;
@@ -99,7 +99,7 @@ fn prepare_any(
         end.in_time(&site, &limit);
         return Step::Ready(None);
     }
-    nodes.extend((0..sources.len()).map(|i| Node::new(&party, i, ())));
+    nodes.extend((0..sources.len()).map(|i| Node::new(party.waiter(), i, ())));
     let word = &party.waiter().word;
     word.announce();
     for (i, source) in sources.iter().enumerate() {

@@ -39,8 +39,15 @@ pub trait Arm {
     ///
     /// # Safety
     ///
-    /// The arm stays where it is until it is delisted.
-    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool;
+    /// The arm and the waiter stay where they are until it is delisted.
+    unsafe fn enlist(&mut self, waiter: &Waiter, index: usize) -> bool;
+
+    /// The only arm of its waiter: does it if it can be done at once, else links its node.
+    ///
+    /// # Safety
+    ///
+    /// As for `enlist`.
+    unsafe fn begin(&mut self, waiter: &Waiter) -> bool;
 
     /// Unlinks its node, if that is linked, and has the slot back.
     fn delist(&mut self);
@@ -54,8 +61,8 @@ pub trait Arm {
 pub trait Choice: Arm {
     type Output;
 
-    /// The result, after it was done.
-    fn end(self) -> Self::Output;
+    /// The result, after it was done. Once.
+    fn end(&mut self) -> Self::Output;
 }
 
 /// Where the value of an operation is.
@@ -64,6 +71,20 @@ enum Slot<V> {
     Listed(Node<V>),
     /// The operation is done.
     Spent,
+}
+
+impl<V> Slot<V> {
+    /// The value becomes a node's.
+    fn listed(&mut self, waiter: &Waiter, index: usize) -> &Node<V> {
+        let Slot::Here(value) = std::mem::replace(self, Slot::Spent) else {
+            unreachable!("an arm is listed once")
+        };
+        *self = Slot::Listed(Node::new(waiter, index, value));
+        match self {
+            Slot::Listed(node) => node,
+            _ => unreachable!("it was just written"),
+        }
+    }
 }
 
 /// An operation on what a monitor guards.
@@ -85,8 +106,9 @@ where
     F: FnMut(V) -> O,
     B: FnMut(V),
 {
-    /// `finish` makes the result of what a notifier has left in the slot. If the operation is
-    /// not done, `back` gets what is in the slot.
+    /// `finish` makes the result of what a notifier has left in the slot. `back` gets what is
+    /// in the slot if nobody asks for the result: the value as it was, or what a notifier has
+    /// left there.
     pub(crate) fn new(
         monitor: &'a Monitor<S>,
         value: V,
@@ -125,21 +147,29 @@ where
         self.result.is_some()
     }
 
-    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool {
+    unsafe fn enlist(&mut self, waiter: &Waiter, index: usize) -> bool {
         let mut guard = self.monitor.lock();
         let state = guard.parts().0;
-        if (self.ready)(state, party.waiter()) {
+        if (self.ready)(state, waiter) {
             return true;
         }
-        let Slot::Here(value) = std::mem::replace(&mut self.slot, Slot::Spent) else {
-            unreachable!("an arm is listed once")
-        };
-        self.slot = Slot::Listed(Node::new(party, index, value));
-        let Slot::Listed(node) = &self.slot else {
-            unreachable!("it was just written")
-        };
         // SAFETY: the caller's promise.
-        unsafe { state.waiters().push(node, None) };
+        unsafe { state.waiters().push(self.slot.listed(waiter, index), None) };
+        false
+    }
+
+    unsafe fn begin(&mut self, waiter: &Waiter) -> bool {
+        let Slot::Here(value) = &mut self.slot else {
+            unreachable!("an arm is tried before it is listed")
+        };
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        self.result = (self.decide)(state, wakes, value);
+        if self.result.is_some() {
+            return true;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { state.waiters().push(self.slot.listed(waiter, 0), None) };
         false
     }
 
@@ -173,7 +203,7 @@ where
 {
     type Output = O;
 
-    fn end(mut self) -> O {
+    fn end(&mut self) -> O {
         self.result.take().expect("this arm was done")
     }
 }
@@ -186,35 +216,64 @@ impl<S, V, O, Q, D, F, B: FnMut(V)> Drop for Operation<'_, S, V, O, Q, D, F, B> 
     }
 }
 
+/// Whoever has a [`Source`], which stays where it is while this may move.
+#[allow(unreachable_pub)]
+pub trait HasSource {
+    type Output;
+
+    #[allow(private_interfaces)]
+    fn source(&self) -> &dyn Source;
+
+    /// What a wait for it gives.
+    fn end(self) -> Self::Output;
+}
+
 /// Waiting for something that is ready, as an arm: nothing is taken.
 #[allow(unreachable_pub, missing_debug_implementations)]
-pub struct Ready<'a> {
-    source: &'a dyn Source,
+pub struct Ready<H> {
+    of: Option<H>,
     node: Option<Node<()>>,
 }
 
-impl<'a> Ready<'a> {
-    pub(crate) fn new(source: &'a dyn Source) -> Self {
-        Ready { source, node: None }
+impl<H: HasSource> Ready<H> {
+    pub(crate) fn new(of: H) -> Self {
+        Ready {
+            of: Some(of),
+            node: None,
+        }
+    }
+
+    fn source(&self) -> &dyn Source {
+        self.of
+            .as_ref()
+            .expect("the result is not out yet")
+            .source()
     }
 }
 
 #[allow(private_interfaces)]
-impl Arm for Ready<'_> {
+impl<H: HasSource> Arm for Ready<H> {
     fn attempt(&mut self) -> bool {
-        self.source.is_ready()
+        self.source().is_ready()
     }
 
-    unsafe fn enlist(&mut self, party: &Party, index: usize) -> bool {
-        let node = self.node.insert(Node::new(party, index, ()));
+    unsafe fn enlist(&mut self, waiter: &Waiter, index: usize) -> bool {
+        self.node = Some(Node::new(waiter, index, ()));
         // SAFETY: the caller's promise.
-        unsafe { self.source.enlist(node) }
+        self.node
+            .as_ref()
+            .is_some_and(|node| unsafe { self.source().enlist(node) })
+    }
+
+    unsafe fn begin(&mut self, waiter: &Waiter) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.enlist(waiter, 0) }
     }
 
     fn delist(&mut self) {
         if let Some(node) = &self.node {
             // SAFETY: it was enlisted there, or nowhere.
-            unsafe { self.source.delist(node) };
+            unsafe { self.source().delist(node) };
             self.node = None;
         }
     }
@@ -222,10 +281,12 @@ impl Arm for Ready<'_> {
     fn done(&mut self) {}
 }
 
-impl Choice for Ready<'_> {
-    type Output = ();
+impl<H: HasSource> Choice for Ready<H> {
+    type Output = H::Output;
 
-    fn end(self) {}
+    fn end(&mut self) -> H::Output {
+        self.of.take().expect("the result comes out once").end()
+    }
 }
 
 /// Does one of the arms and returns its number; several that can be done at once come in turn
@@ -275,7 +336,7 @@ fn prepare(
         word.announce();
         // SAFETY: the caller has the arms borrowed until all are delisted: here, or in
         // `complete` after the switch.
-        let ready = in_turn().any(|i| unsafe { arms[i].enlist(&party, i) });
+        let ready = in_turn().any(|i| unsafe { arms[i].enlist(party.waiter(), i) });
         if ready && word.retract() {
             arms.iter_mut().for_each(|arm| arm.delist());
             // Who has made it ready may be another select that is going back just now.

@@ -7,6 +7,7 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
+use crate::rt::report::discard;
 use crate::rt::task::Site;
 use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
 use std::any::Any;
@@ -20,6 +21,8 @@ pub(crate) trait Container<T> {
     /// Whether `push` runs code of the user's.
     const FOREIGN: bool = false;
     fn push(&mut self, item: T);
+    /// Puts back what was popped: it comes out again before those that came later.
+    fn unpop(&mut self, item: T);
     fn pop(&mut self) -> Option<T>;
     fn peek(&self) -> Option<&T>;
     fn len(&self) -> usize;
@@ -28,6 +31,9 @@ pub(crate) trait Container<T> {
 impl<T> Container<T> for VecDeque<T> {
     fn push(&mut self, item: T) {
         self.push_back(item);
+    }
+    fn unpop(&mut self, item: T) {
+        self.push_front(item);
     }
     fn pop(&mut self) -> Option<T> {
         self.pop_front()
@@ -43,6 +49,9 @@ impl<T> Container<T> for VecDeque<T> {
 /// Last in, first out.
 impl<T> Container<T> for Vec<T> {
     fn push(&mut self, item: T) {
+        self.push(item);
+    }
+    fn unpop(&mut self, item: T) {
         self.push(item);
     }
     fn pop(&mut self) -> Option<T> {
@@ -61,7 +70,9 @@ impl<T> Container<T> for Vec<T> {
 /// compare at each pop.
 pub(crate) struct Ranked<T> {
     items: BTreeSet<Rank<T>>,
-    next: u64,
+    /// Arrivals are counted up from 0, what comes back is counted down.
+    next: i64,
+    back: i64,
 }
 
 impl<T> Ranked<T> {
@@ -69,13 +80,14 @@ impl<T> Ranked<T> {
         Ranked {
             items: BTreeSet::new(),
             next: 0,
+            back: 0,
         }
     }
 }
 
 struct Rank<T> {
     item: T,
-    arrival: u64,
+    arrival: i64,
 }
 
 impl<T: Ord> Ord for Rank<T> {
@@ -103,6 +115,11 @@ impl<T: Ord> Container<T> for Ranked<T> {
     fn push(&mut self, item: T) {
         let arrival = self.next;
         self.next += 1;
+        self.items.insert(Rank { item, arrival });
+    }
+    fn unpop(&mut self, item: T) {
+        self.back -= 1;
+        let arrival = self.back;
         self.items.insert(Rank { item, arrival });
     }
     fn pop(&mut self) -> Option<T> {
@@ -243,15 +260,15 @@ impl<T, C: Container<T>> Core<T, C> {
         )
     }
 
-    /// A [`put`](Core::put) as an arm of a select; the item comes back if another arm is done.
+    /// A [`put`](Core::put) as an arm; the item comes back if that is not done.
     pub(crate) fn put_arm<'a>(
         &'a self,
-        item: &'a mut Option<T>,
+        item: T,
+        mut back: impl FnMut(T) + 'a,
     ) -> impl Choice<Output = PutResult<T>> + 'a {
-        let offer = Offer::Item(item.take().expect("there is an item to be put"));
         Operation::new(
             &self.monitor,
-            offer,
+            Offer::Item(item),
             |state, me| state.has_room() || state.shut_down || state.getters.has_other(me),
             |state, wakes, offer| self.accept(state, wakes, offer),
             |offer| match offer {
@@ -259,10 +276,10 @@ impl<T, C: Container<T>> Core<T, C> {
                 Offer::Item(item) => Err(PutError::ShutDown(item)),
                 Offer::Panicked(payload) => resume_unwind(payload),
             },
-            |offer| {
-                if let Offer::Item(back) = offer {
-                    *item = Some(back);
-                }
+            move |offer| match offer {
+                Offer::Taken => {}
+                Offer::Item(item) => back(item),
+                Offer::Panicked(payload) => discard(payload),
             },
         )
     }
@@ -403,7 +420,33 @@ impl<T, C: Container<T>> Core<T, C> {
         self.monitor.wait(&site, &limit, (), decide, finish)
     }
 
-    /// A [`get`](Core::get) as an arm of a select.
+    /// A [`join`](Core::join) as an arm.
+    pub(crate) fn join_arm(&self) -> impl Choice<Output = ()> {
+        Operation::new(
+            &self.monitor,
+            (),
+            |state, _| state.unfinished == 0,
+            |state, _, _| (state.unfinished == 0).then_some(()),
+            |()| (),
+            |()| (),
+        )
+    }
+
+    /// Takes an item back that a getter was given and does not want: it goes to the getter at
+    /// the front, or to where it came from, even if that is full by now.
+    #[cold]
+    fn restore(&self, item: T) {
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        if let Some(slot) = state.getters.claim(wakes) {
+            *slot = Some(item);
+        } else {
+            let _lent = C::FOREIGN.then(|| self.monitor.lend());
+            state.items.unpop(item);
+        }
+    }
+
+    /// A [`get`](Core::get) as an arm.
     pub(crate) fn get_arm(&self) -> impl Choice<Output = Result<T, GetError>> {
         Operation::new(
             &self.monitor,
@@ -411,7 +454,7 @@ impl<T, C: Container<T>> Core<T, C> {
             |state, me| state.items.len() > 0 || state.shut_down || state.putters.has_other(me),
             |state, wakes, _| self.give(state, wakes),
             |slot| slot.ok_or(GetError::ShutDown),
-            |_| (),
+            |slot| slot.into_iter().for_each(|item| self.restore(item)),
         )
     }
 

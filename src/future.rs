@@ -1,0 +1,359 @@
+//! Between plain style and `async`: every wait as a future, and [`block_on`].
+//!
+//! A future of this crate is a waiter in line like any other: it stands where its first
+//! unsuccessful poll put it, gets permits and items by hand-off, and any executor may poll it, on
+//! any thread, if its contents are `Send`. It does nothing before it is polled, needs no hub,
+//! and allocates nothing ([`JoinFuture`] does).
+//!
+//! # Dropped before its end
+//!
+//! Nothing is lost. The future leaves the line; and if it was given something already which it
+//! has not returned, a permit goes back, and an item goes to the getter that is next in line,
+//! or to where it came from: first out again, also if the queue is full by then. What a
+//! `put_async` was to put is dropped with it, unless it was taken.
+//!
+//! # Locks
+//!
+//! have no such form: who owns one is a greenlet or a thread, and a task is neither. A
+//! [`Semaphore`] of one permit does it, or an executor's own lock.
+//!
+//! # Time
+//!
+//! The executor's own timeout drops the future, which is all that it takes.
+
+use crate::error::JoinError;
+use crate::greenlet::Greenlet;
+use crate::rt::clock::Limit;
+use crate::rt::wait::{HasSource, Ready, Source, Wait};
+use crate::sync::{
+    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, OwnedPermit, Permit, PriorityQueue,
+    PutError, Queue, Semaphore,
+};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Runs a future to its end: the caller waits, as in any other wait, whenever the future does.
+///
+/// The future may be of any origin and need not be `Send`. Futures that need an executor of
+/// their own around them (tokio's sockets and timers) are spawned there, and what that gives
+/// is waited for here: the program `bridge_tokio` of the examples does so.
+///
+/// # Timeouts and kills
+///
+/// Either ends the wait by unwinding, which drops the future. What that waits for may have been
+/// done in between, and the future not polled yet: then it gives back what it was given, but an
+/// item that was put stays put. While panicking it aborts if it would have to wait.
+///
+/// # Examples
+///
+/// ```
+/// let q = greenlet::sync::Queue::unbounded();
+/// let sum = greenlet::spawn({
+///     let q = std::rc::Rc::new(q);
+///     let puts = q.clone();
+///     greenlet::spawn(move || (1..=3).for_each(|i| puts.put(i).unwrap()));
+///     move || greenlet::block_on(async { q.get_async().await.unwrap() + q.get_async().await.unwrap() })
+/// });
+/// assert_eq!(sum.join().unwrap(), 3);
+/// ```
+#[inline(always)]
+#[track_caller]
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    let alarm = Arc::new(Alarm(Event::new()));
+    let waker = Waker::from(alarm.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future.into_future());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        alarm.0.wait_within("block_on", Limit::Never);
+        // A wake that comes between the two is seen by the next poll.
+        alarm.0.clear();
+    }
+}
+
+/// Set by the waker of a [`block_on`].
+struct Alarm(Event);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.set();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.set();
+    }
+}
+
+/// A borrowed source.
+struct Of<'a>(&'a dyn Source);
+
+impl HasSource for Of<'_> {
+    type Output = ();
+
+    fn source(&self) -> &dyn Source {
+        self.0
+    }
+
+    fn end(self) {}
+}
+
+fn ready(source: &dyn Source) -> Wait<Ready<Of<'_>>> {
+    Wait::new(Ready::new(Of(source)))
+}
+
+impl Event {
+    /// [`wait`](Event::wait) as a future. It ends with a [`set`](Event::set) that wakes it, even
+    /// if the event is clear again before it is polled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// e.set();
+    /// greenlet::block_on(e.wait_async());
+    /// ```
+    pub fn wait_async(&self) -> impl Future<Output = ()> {
+        ready(self.source())
+    }
+}
+
+impl<T, E> AsyncResult<T, E> {
+    /// [`wait`](AsyncResult::wait) as a future.
+    ///
+    /// # Errors
+    ///
+    /// The error that was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    /// r.set(1).unwrap();
+    /// assert_eq!(greenlet::block_on(r.wait_async()), Ok(&1));
+    /// ```
+    pub async fn wait_async(&self) -> Result<&T, &E> {
+        ready(self.source()).await;
+        self.set_by_now()
+    }
+
+    /// [`get`](AsyncResult::get) as a future.
+    ///
+    /// # Errors
+    ///
+    /// The error that was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    /// r.set_error("no").unwrap();
+    /// assert_eq!(greenlet::block_on(r.get_async()), Err("no"));
+    /// ```
+    pub async fn get_async(&self) -> Result<T, E>
+    where
+        T: Clone,
+        E: Clone,
+    {
+        ready(self.source()).await;
+        self.set_by_now().cloned().map_err(E::clone)
+    }
+}
+
+impl<T> Greenlet<T> {
+    /// [`wait`](Greenlet::wait) as a future: the outcome stays in the handle. To have it, await
+    /// the handle itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let g = greenlet::spawn(|| 5);
+    /// greenlet::block_on(g.wait_async());
+    /// assert_eq!(g.value(), Some(&5));
+    /// ```
+    pub fn wait_async(&self) -> impl Future<Output = ()> {
+        ready(self.source())
+    }
+}
+
+/// The end of a [`Greenlet`] as a future: what a handle becomes when it is awaited.
+///
+/// Dropped before its end it detaches the greenlet, as the handle does. It is `Unpin`, so that
+/// a `select!` of an executor may poll it by reference.
+///
+/// # Examples
+///
+/// ```
+/// let worker = greenlet::HubThread::start("worker").unwrap();
+/// let sum = worker.handle().spawn(|| (1..=10).sum::<u32>());
+/// let twice = async { 2 * sum.await.unwrap() }; // on any executor
+/// assert_eq!(greenlet::block_on(twice), 110);
+/// ```
+#[must_use = "a future does nothing until it is awaited"]
+pub struct JoinFuture<T> {
+    /// In a box, so that the whole may be moved between polls, as executors' handles may.
+    wait: Pin<Box<Wait<Ready<Greenlet<T>>>>>,
+}
+
+impl<T> HasSource for Greenlet<T> {
+    type Output = Result<T, JoinError>;
+
+    #[allow(private_interfaces)]
+    fn source(&self) -> &dyn Source {
+        Greenlet::source(self)
+    }
+
+    fn end(self) -> Self::Output {
+        self.taken()
+    }
+}
+
+impl<T> IntoFuture for Greenlet<T> {
+    type Output = Result<T, JoinError>;
+    type IntoFuture = JoinFuture<T>;
+
+    fn into_future(self) -> JoinFuture<T> {
+        let wait = Box::pin(Wait::new(Ready::new(self)));
+        JoinFuture { wait }
+    }
+}
+
+impl<T> Future for JoinFuture<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.wait.as_mut().poll(context)
+    }
+}
+
+impl<T> UnwindSafe for JoinFuture<T> {}
+impl<T> RefUnwindSafe for JoinFuture<T> {}
+
+impl<T> fmt::Debug for JoinFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinFuture").finish_non_exhaustive()
+    }
+}
+
+macro_rules! queue {
+    ($name:literal $Name:ident<T $(: $bound:ident)?>) => {
+        impl<T $(: $bound)?> $Name<T> {
+            /// [`get`](Self::get) as a future. One that is dropped takes no item.
+            ///
+            /// # Errors
+            ///
+            /// As for [`get`](Self::get).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            /// q.put(1).unwrap();
+            /// assert_eq!(greenlet::block_on(q.get_async()), Ok(1));
+            /// ```
+            pub fn get_async(&self) -> impl Future<Output = Result<T, GetError>> {
+                Wait::new(self.select_get().0)
+            }
+
+            /// [`put`](Self::put) as a future. If it is dropped before it is done, so is the
+            /// item.
+            ///
+            /// # Errors
+            ///
+            /// As for [`put`](Self::put).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            /// greenlet::block_on(q.put_async(1)).unwrap();
+            /// assert_eq!(q.get(), Ok(1));
+            /// ```
+            pub fn put_async(&self, item: T) -> impl Future<Output = Result<(), PutError<T>>> {
+                Wait::new(self.put_arm(item))
+            }
+
+            /// [`join`](Self::join) as a future.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            /// greenlet::block_on(q.join_async()); // no task is unfinished
+            /// ```
+            pub fn join_async(&self) -> impl Future<Output = ()> {
+                Wait::new(self.join_arm())
+            }
+        }
+    };
+}
+queue!("Queue" Queue<T>);
+queue!("LifoQueue" LifoQueue<T>);
+queue!("PriorityQueue" PriorityQueue<T: Ord>);
+
+macro_rules! semaphore {
+    ($name:literal $Name:ident) => {
+        impl $Name {
+            /// [`acquire`](Self::acquire) as a future.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
+            /// greenlet::block_on(async {
+            ///     let _permit = s.acquire_async().await;
+            ///     assert!(s.is_locked());
+            /// });
+            /// ```
+            pub fn acquire_async(&self) -> impl Future<Output = Permit<'_>> {
+                self.acquire_many_async(1)
+            }
+
+            /// [`acquire_many`](Self::acquire_many) as a future.
+            ///
+            /// # Panics
+            ///
+            /// As [`acquire_many`](Self::acquire_many), at once.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = greenlet::sync::", $name, "::new(2);")]
+            /// let both = greenlet::block_on(s.acquire_many_async(2));
+            /// assert_eq!(s.available(), 0);
+            /// # drop(both);
+            /// ```
+            #[track_caller]
+            pub fn acquire_many_async(&self, n: usize) -> impl Future<Output = Permit<'_>> {
+                Wait::new(self.select_acquire(n).0)
+            }
+
+            /// [`acquire_owned`](Self::acquire_owned) as a future that shares the semaphore.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
+            /// let permit = greenlet::block_on(s.acquire_owned_async());
+            /// assert!(s.is_locked());
+            /// # drop(permit);
+            /// ```
+            pub fn acquire_owned_async(
+                self: &Arc<Self>,
+            ) -> impl Future<Output = OwnedPermit> + use<> {
+                let this = self.clone();
+                async move {
+                    this.acquire_async().await.forget();
+                    this.owned()
+                }
+            }
+        }
+    };
+}
+semaphore!("Semaphore" Semaphore);
+semaphore!("BoundedSemaphore" BoundedSemaphore);

@@ -1,0 +1,176 @@
+//! Waits as futures: wakers that change, futures that go, and their notifiers.
+
+use super::{Seen, explore, nobody_waits, thread};
+use crate::block_on;
+use crate::rt::inbox::Parker;
+use crate::sync::{Event, Queue, Semaphore};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Wakes a thread of the model.
+struct Unpark(Parker);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A waker, and what it wakes.
+fn waker() -> (Waker, Arc<Unpark>) {
+    let unpark = Arc::new(Unpark(Parker::new()));
+    (unpark.clone().into(), unpark)
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(waker)) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// A wake comes while the future is polled again, for another task: it reaches the task that
+/// polled it last, or the poll sees it.
+#[test]
+fn another_task_polls() {
+    let seen = Seen::new();
+    explore("another_task_polls", None, {
+        let seen = seen.clone();
+        move || {
+            let queue = Arc::new(Queue::unbounded());
+            let putter = thread({
+                let queue = queue.clone();
+                move || queue.put(Box::new(1)).unwrap()
+            });
+            let mut get = pin!(queue.get_async());
+            let (first, _) = waker();
+            let (second, parked) = waker();
+            let mut got = poll(get.as_mut(), &first);
+            if got.is_none() {
+                got = poll(get.as_mut(), &second);
+                seen.hit(got.is_none().into());
+            }
+            let item = got.unwrap_or_else(|| {
+                parked.0.park(None);
+                poll(get.as_mut(), &second).expect("it was woken for this")
+            });
+            assert_eq!(*item.unwrap(), 1);
+            putter.join().unwrap();
+            nobody_waits(&queue);
+        }
+    });
+    seen.all(2);
+}
+
+/// A future that has begun to wait is dropped while an item comes: the item is there for the
+/// next, on another thread.
+#[test]
+fn dropped_against_a_put() {
+    explore("dropped_against_a_put", Some(3), || {
+        let queue = Arc::new(Queue::unbounded());
+        let mut get = Box::pin({
+            let queue = queue.clone();
+            async move { queue.get_async().await }
+        });
+        let (waker, _) = waker();
+        assert!(poll(get.as_mut(), &waker).is_none());
+        let putter = thread({
+            let queue = queue.clone();
+            move || queue.put(Box::new(1)).unwrap()
+        });
+        let next = thread({
+            let queue = queue.clone();
+            move || *queue.get().unwrap()
+        });
+        drop(get);
+        assert_eq!(next.join().unwrap(), 1);
+        putter.join().unwrap();
+        assert_eq!((queue.len(), queue.unfinished()), (0, 1));
+        nobody_waits(&queue);
+    });
+}
+
+/// A permit that was granted to a future that is dropped goes to the next in line.
+#[test]
+fn dropped_against_a_release() {
+    explore("dropped_against_a_release", Some(3), || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let mut acquire = Box::pin(semaphore.acquire_owned_async());
+        let (waker, _) = waker();
+        assert!(poll(acquire.as_mut(), &waker).is_none());
+        let releaser = thread({
+            let semaphore = semaphore.clone();
+            move || semaphore.release()
+        });
+        let next = thread({
+            let semaphore = semaphore.clone();
+            move || semaphore.acquire().forget()
+        });
+        drop(acquire);
+        for thread in [releaser, next] {
+            thread.join().unwrap();
+        }
+        assert_eq!(semaphore.available(), 0);
+        nobody_waits(&semaphore);
+    });
+}
+
+/// The thread that polls is not the one that began: it sees what came before the wake.
+#[test]
+fn moves_to_another_thread() {
+    let seen = Seen::new();
+    explore("moves_to_another_thread", Some(3), {
+        let seen = seen.clone();
+        move || {
+            let event = Arc::new(Event::new());
+            let mut wait = Box::pin({
+                let event = event.clone();
+                async move { event.wait_async().await }
+            });
+            let (begun, _) = waker();
+            assert!(poll(wait.as_mut(), &begun).is_none());
+            let setter = thread({
+                let event = event.clone();
+                move || event.set()
+            });
+            let poller = thread({
+                let seen = seen.clone();
+                move || {
+                    let (waker, parked) = waker();
+                    let early = poll(wait.as_mut(), &waker).is_some();
+                    seen.hit(early.into());
+                    if !early {
+                        parked.0.park(None);
+                        poll(wait.as_mut(), &waker).expect("it was woken for this");
+                    }
+                }
+            });
+            for thread in [setter, poller] {
+                thread.join().unwrap();
+            }
+            nobody_waits(&event);
+        }
+    });
+    seen.all(2);
+}
+
+/// `block_on` of two gets, one after the other: no wake falls between its polls.
+#[test]
+fn block_on_two_items() {
+    explore("block_on_two_items", Some(3), || {
+        let queue = Arc::new(Queue::rendezvous());
+        let putter = thread({
+            let queue = queue.clone();
+            move || {
+                queue.put(1).unwrap();
+                block_on(queue.put_async(2)).unwrap();
+            }
+        });
+        let got = block_on(async { (queue.get_async().await, queue.get_async().await) });
+        assert_eq!(got, (Ok(1), Ok(2)));
+        putter.join().unwrap();
+        nobody_waits(&queue);
+    });
+}
