@@ -17,11 +17,68 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn the_tour_prints_what_tour_out_says() {
-    let tour = run(Command::new(example("tour")));
-    let expected = fs::read_to_string(root().join("examples/tour.out")).unwrap();
-    assert_eq!(text(&tour.stdout), expected);
-    assert_eq!(text(&tour.stderr), "");
-    assert!(tour.status.success());
+    prints_what_its_file_says("tour");
+}
+
+#[test]
+fn what_always_prints_the_same_does() {
+    for name in ["rate_limit", "fan_in_select", "bridge_tokio"] {
+        prints_what_its_file_says(name);
+    }
+}
+
+fn prints_what_its_file_says(name: &str) {
+    let said = run(Command::new(example(name)));
+    let expected = fs::read_to_string(root().join(format!("examples/{name}.out"))).unwrap();
+    assert_eq!(text(&said.stdout), expected);
+    assert_eq!(text(&said.stderr), "");
+    assert!(said.status.success());
+}
+
+#[test]
+fn the_rate_in_real_time() {
+    let mut real = Command::new(example("rate_limit"));
+    real.arg("--real");
+    let real = run(real);
+    // The first five at once, the others after their time. They may be late.
+    let at = |line: &str| line.split_once(" ms").unwrap().0.trim().parse().unwrap();
+    let times: Vec<usize> = text(&real.stdout).lines().map(at).collect();
+    assert_eq!(times.len(), 24);
+    assert!(
+        times
+            .iter()
+            .enumerate()
+            .all(|(i, &t)| t >= i.saturating_sub(4) * 100)
+    );
+}
+
+#[test]
+fn the_files_of_a_directory_are_summed_up() {
+    fn sizes(directory: &Path) -> Vec<u64> {
+        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+        entries
+            .flat_map(|entry| match entry.file_type().unwrap() {
+                kind if kind.is_dir() => sizes(&entry.path()),
+                _ => vec![entry.metadata().unwrap().len()],
+            })
+            .collect()
+    }
+    let directory = root().join("src");
+    let sizes = sizes(&directory);
+    let mut map = Command::new(example("map_files"));
+    map.arg(&directory);
+    let said = run(map);
+    let first = format!("{} files, {} bytes", sizes.len(), sizes.iter().sum::<u64>());
+    assert_eq!(text(&said.stdout).lines().next().unwrap(), first);
+    assert_eq!(text(&said.stdout).lines().count(), 6);
+    assert!(said.status.success());
+
+    let mut nothing = Command::new(example("map_files"));
+    nothing.arg(directory.join("no such"));
+    let nothing = run(nothing);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert_eq!(text(&nothing.stdout), "0 files, 0 bytes\n");
+    assert!(text(&nothing.stderr).contains("no such"));
 }
 
 #[test]
