@@ -260,7 +260,7 @@ impl<T> Greenlet<T> {
     }
 
     #[track_caller]
-    fn refuse_self(&self) {
+    pub(crate) fn refuse_self(&self) {
         if let Party::Hub(hub, record) = Party::current()
             && record.id() == self.control().id
             && !hub.is_root(record)

@@ -45,7 +45,7 @@
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
 //! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
 //! | many greenlets, so many at a time | [`Group`], [`Pool`] |
-//! | the first or all of several that are ready | [`wait_any`], [`wait_all`] |
+//! | the first or all of several that are ready, or each in its turn | [`wait_any`], [`wait_all`], [`as_completed`] |
 //! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |
 //! | `async` code | each wait as a future ([`get_async`](sync::Queue::get_async), ...), [`Greenlet`] can be awaited, [`block_on`] |
 //! | greenlet-local values | [`Local`] |
@@ -138,6 +138,7 @@
 //! - Do not fork while greenlets are alive.
 //! - Sockets and signals are for Unix only; the rest is for Windows too.
 
+mod as_completed;
 mod current;
 mod error;
 pub mod fs;
@@ -163,6 +164,7 @@ mod thread_pool;
 mod timeout;
 mod waitable;
 
+pub use as_completed::{AsCompleted, as_completed};
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};

@@ -1,8 +1,11 @@
 //! [`select!`](crate::select!): doing the first of several operations that can be done.
 
+use crate::error::JoinError;
+use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::sync::thread_cell;
-use crate::rt::wait::{self, Choice};
+use crate::rt::wait::{self, Choice, HasSource, Ready, Source};
+use crate::sync::MutexGuard;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use std::time::Duration;
 ///     get(queue) -> result => ...,           // as `get`: the item, or that the queue is shut down
 ///     put(queue, &mut item) -> result => ...,  // as `put`, of what is in an `Option`
 ///     wait(event) => ...,                    // an `Event`, `AsyncResult` or `Greenlet` is ready
+///     join(&mut handle) -> result => ...,    // as `join`, of what is in an `Option`
+///     lock(mutex) -> guard => ...,
 ///     acquire(semaphore) -> permit => ...,
 ///     acquire_many(semaphore, n) -> permits => ...,
 ///     default => ...,                        // nothing can be done now; or
@@ -28,7 +33,7 @@ use std::time::Duration;
 /// An operation that is not chosen leaves no trace: no item is taken, no permit, no place in
 /// line. An item that was to be put is in its `Option` again, also if a kill or an expiry ends
 /// the wait; a `put` that is done leaves `None`, and if the queue is shut down the item is in
-/// the error.
+/// the error. A handle stays in its `Option` until it is joined.
 ///
 /// # Fairness
 ///
@@ -43,7 +48,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// If an `Option` that an item is to be put from is empty; and as the operations do.
+/// If an `Option` that an item is to be put from, or a handle joined from, is empty; and as the
+/// operations do.
 ///
 /// # Examples
 ///
@@ -134,7 +140,7 @@ macro_rules! __select {
     (@run $mode:ident [$(($arm:ident $out:ident $op:tt $pattern:tt $body:tt))+] $limit:tt $default:tt) => {
         {
             #[allow(unused_imports)]
-            use $crate::Waitable as _;
+            use $crate::{Waitable as _, select::Lockable as _};
             match $crate::__select!(@arms $mode $limit [$(($arm $op))+] []) {
                 (::std::option::Option::None, ..) => $default,
                 (::std::option::Option::Some(mut won), ($($out,)+)) => {
@@ -171,6 +177,8 @@ macro_rules! __select {
     (@op get $queue:expr) => { ($queue).select_get() };
     (@op put $queue:expr, $item:expr) => { ($queue).select_put($item) };
     (@op wait $source:expr) => { ($source).select_wait() };
+    (@op join $handle:expr) => { $crate::select::join($handle) };
+    (@op lock $mutex:expr) => { ($mutex).select_lock() };
     (@op acquire $semaphore:expr) => { ($semaphore).select_acquire(1) };
     (@op acquire_many $semaphore:expr, $n:expr) => { ($semaphore).select_acquire($n) };
     (@op $other:ident $($arg:expr),+) => {
@@ -214,6 +222,43 @@ impl<C: Choice> Arm<C> {
     pub fn end(mut self, won: Option<usize>, index: &mut usize) -> Option<C::Output> {
         *index += 1;
         (won == Some(*index - 1)).then(|| self.0.end())
+    }
+}
+
+/// A mutex that an arm can lock.
+#[doc(hidden)]
+pub trait Lockable {
+    type Inside: ?Sized;
+
+    #[doc(hidden)]
+    fn select_lock(&self) -> Arm<impl Choice<Output = MutexGuard<'_, Self::Inside>>>;
+}
+
+/// The end of a greenlet whose handle is in there.
+#[doc(hidden)]
+#[track_caller]
+pub fn join<T>(
+    handle: &mut Option<Greenlet<T>>,
+) -> Arm<impl Choice<Output = Result<T, JoinError>>> {
+    let there = handle.as_ref().expect("there is a handle to be joined");
+    there.refuse_self();
+    Arm(Ready::new(Joined(handle)))
+}
+
+struct Joined<'a, T>(&'a mut Option<Greenlet<T>>);
+
+impl<T> HasSource for Joined<'_, T> {
+    type Output = Result<T, JoinError>;
+
+    fn source(&self) -> &dyn Source {
+        self.0
+            .as_ref()
+            .expect("it is there until it is joined")
+            .source()
+    }
+
+    fn end(self) -> Self::Output {
+        self.0.take().expect("it is joined once").taken()
     }
 }
 

@@ -76,10 +76,23 @@ impl<T> sealed::Sealed for crate::ScopedGreenlet<'_, T> {
     }
 }
 
+impl<W: Waitable + ?Sized> sealed::Sealed for &W {
+    fn source(&self) -> Part<'_> {
+        (**self).source()
+    }
+}
+impl<W: Waitable + ?Sized> sealed::Sealed for std::sync::Arc<W> {
+    fn source(&self) -> Part<'_> {
+        (**self).source()
+    }
+}
+
 impl Waitable for Event {}
 impl<T, E> Waitable for AsyncResult<T, E> {}
 impl<T> Waitable for Greenlet<T> {}
 impl<T> Waitable for crate::ScopedGreenlet<'_, T> {}
+impl<W: Waitable + ?Sized> Waitable for &W {}
+impl<W: Waitable + ?Sized> Waitable for std::sync::Arc<W> {}
 
 type Sources<'a> = SmallVec<[&'a dyn Source; 8]>;
 

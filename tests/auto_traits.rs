@@ -8,9 +8,9 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, JoinFuture,
-    Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
-    TimeoutHandle, Unset, fs,
+    AsCompleted, Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError,
+    JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool,
+    Timeout, TimeoutHandle, Unset, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -100,6 +100,8 @@ fn the_table() {
         PoolFull<u8>:                         true  true;
         Imap<u8>:                             false false;
         MapError:                             true  true;
+        AsCompleted<std::sync::Arc<Event>>:   true  false;
+        AsCompleted<Greenlet<Local1>>:        false false;
         Timeout:                              true  true;
         TimeoutHandle:                        false false;
         Local<u8>:                            true  true;

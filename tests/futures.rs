@@ -95,13 +95,13 @@ fn what_is_ready_needs_one_poll_and_no_waker() {
     let waker = Waker::from(wakes.clone());
     let mut context = Context::from_waker(&waker);
     macro_rules! ready {
-        ($future:expr, $output:pat) => {
-            assert!(matches!(
-                pin!($future).poll(&mut context),
-                Poll::Ready($output)
-            ));
+        ($future:expr, $output:pat) => {{
+            let mut future = pin!($future);
+            let output = future.as_mut().poll(&mut context);
+            assert!(matches!(output, Poll::Ready($output)));
+            // The future, which is still there, has none.
             assert_eq!(clones(&wakes), 2);
-        };
+        }};
     }
     ready!(event.wait_async(), ());
     ready!(result.wait_async(), Ok(&1));
@@ -113,7 +113,8 @@ fn what_is_ready_needs_one_poll_and_no_waker() {
     ready!(permits.acquire_async(), _);
     ready!(permits.acquire_many_async(2), _);
     ready!(permits.acquire_owned_async(), _);
-    ready!(BoundedSemaphore::new(1).acquire_many_async(0), _);
+    let bounded = BoundedSemaphore::new(1);
+    ready!(bounded.acquire_many_async(0), _);
     queue.shutdown();
     ready!(queue.get_async(), Err(GetError::ShutDown));
     ready!(queue.put_async(1), Err(PutError::ShutDown(1)));

@@ -78,7 +78,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fs", &["sync", "ThreadPool"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
-    ("select", &["rt"]),
+    ("select", &["rt", "error", "greenlet", "sync/MutexGuard"]),
+    ("as_completed", &["rt", "sync/Queue", "waitable"]),
     ("future", &["rt", "error", "greenlet", "sync"]),
     (
         "waitable",

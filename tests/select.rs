@@ -1,11 +1,13 @@
 //! Select, on one hub with a virtual clock, and between threads.
 
 use greenlet::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue,
-    Semaphore,
+    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, Mutex, PriorityQueue, PutError,
+    Queue, Semaphore,
 };
 use greenlet::testing::Simulation;
-use greenlet::{now, select, select_biased, sleep, spawn, yield_now};
+use greenlet::{
+    Waitable, as_completed, now, select, select_biased, sleep, spawn, timeout, yield_now,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -449,4 +451,217 @@ fn crosswise_between_threads() {
     let other = std::thread::spawn(side(1));
     side(0)();
     other.join().unwrap();
+}
+
+#[test]
+fn a_handle_is_joined_or_stays() {
+    Simulation::new().run(|| {
+        let queue = Queue::<u8>::unbounded();
+        let mut worker = Some(spawn(|| {
+            sleep(ms(5));
+            7
+        }));
+        for _ in 0..2 {
+            select! {
+                join(&mut worker) -> _ => unreachable!(),
+                get(queue) -> _ => unreachable!(),
+                default(ms(2)) => {}
+            }
+        }
+        assert!(worker.is_some());
+        let value = select! { join(&mut worker) -> end => end.unwrap(), get(queue) -> _ => 0 };
+        assert_eq!((value, worker.is_none()), (7, true));
+        // One that has ended already; and one that was killed.
+        let mut ended = Some(spawn(|| 8));
+        yield_now();
+        assert_eq!(
+            select! { join(&mut ended) -> end => end.unwrap(), default => 0 },
+            8
+        );
+        let mut killed = Some(spawn(|| sleep(ms(99))));
+        killed.as_ref().unwrap().kill();
+        let end = select! { join(&mut killed) -> end => end };
+        assert!(end.unwrap_err().is_killed());
+    });
+}
+
+#[test]
+#[should_panic(expected = "there is a handle to be joined")]
+fn no_handle_to_join() {
+    select! { join(&mut None::<greenlet::Greenlet<()>>) -> _ => {} }
+}
+
+/// A lock is taken in its turn, by an arm as by `lock`, or not at all.
+#[test]
+fn a_lock_is_taken_or_left() {
+    Simulation::new().run(|| {
+        let (mutex, queue) = (Rc::new(Mutex::new(vec![])), Rc::new(Queue::unbounded()));
+        let held = mutex.lock();
+        let worker = |name: &'static str, by_arm: bool| {
+            let (mutex, queue) = (mutex.clone(), queue.clone());
+            let worker = spawn(move || {
+                if by_arm {
+                    select! {
+                        lock(mutex) -> guard => {
+                            let mut guard = guard;
+                            sleep(ms(1));
+                            guard.push(name);
+                        }
+                        get(queue) -> item => mutex.lock().push(item.unwrap()),
+                    }
+                } else {
+                    mutex.lock().push(name);
+                }
+            });
+            yield_now();
+            worker
+        };
+        let all = [
+            worker("a", true),
+            worker("b", false),
+            worker("c", true),
+            worker("d", true),
+        ];
+        // One of them takes this instead: the first of those that want it.
+        queue.put("item").unwrap();
+        drop(held);
+        for one in all {
+            one.join().unwrap();
+        }
+        assert_eq!(*mutex.lock(), ["b", "c", "d", "item"]);
+        assert!(!mutex.is_locked() && queue.is_empty());
+        // A limit, and one that is free.
+        let held = mutex.lock();
+        let late = spawn({
+            let mutex = mutex.clone();
+            move || select! { lock(mutex) -> _ => false, default(ms(1)) => true }
+        });
+        assert!(late.join().unwrap());
+        drop(held);
+        let got = select! { lock(mutex) -> guard => guard.len(), default => 0 };
+        assert_eq!((got, mutex.is_locked()), (4, false));
+        let text = format!("{:?}", *mutex);
+        assert!(!text.contains("locked: true"), "{text}");
+    });
+}
+
+#[test]
+#[should_panic(expected = "holds this lock already")]
+fn a_lock_of_ones_own() {
+    let mutex = Mutex::new(());
+    let _guard = mutex.lock();
+    select! { lock(mutex) -> _ => {}, default => {} }
+}
+
+/// Locks by arms exclude each other between threads too, and permits and locks are not lost.
+#[test]
+fn locks_between_threads() {
+    const ROUNDS: usize = 2_000;
+    let shared = (Mutex::new(0), Semaphore::new(1));
+    std::thread::scope(|s| {
+        for n in 0..4 {
+            let (mutex, permits) = &shared;
+            s.spawn(move || {
+                let mut locked = 0;
+                for round in 0..ROUNDS {
+                    let mine = if n < 2 {
+                        select! {
+                            lock(mutex) -> guard => { let mut guard = guard; *guard += 1; 1 }
+                            acquire(permits) -> _ => 0,
+                        }
+                    } else if round % 2 == 0 {
+                        select! {
+                            lock(mutex) -> guard => { let mut guard = guard; *guard += 1; 1 }
+                            default(Duration::ZERO) => 0,
+                        }
+                    } else {
+                        *mutex.lock() += 1;
+                        1
+                    };
+                    locked += mine;
+                }
+                locked
+            });
+        }
+    });
+    assert!(!shared.0.is_locked());
+    assert_eq!(shared.1.available(), 1);
+}
+
+// ---- as_completed ----
+
+#[test]
+fn each_comes_out_as_it_is_ready() {
+    Simulation::new().run(|| {
+        let job = |n| {
+            spawn(move || {
+                sleep(ms(n));
+                n
+            })
+        };
+        let done = job(0);
+        done.wait();
+        let jobs = [job(30), job(10), done, job(20)];
+        // By reference, one of them twice, and with a pause in which two get ready.
+        let all = [&jobs[0], &jobs[1], &jobs[2], &jobs[3], &jobs[1]];
+        let mut ready = as_completed(all);
+        assert_eq!(ready.len(), 5);
+        let mut seen = vec![*ready.next().unwrap().value().unwrap()];
+        sleep(ms(25));
+        seen.extend(ready.by_ref().map(|job| *job.value().unwrap()));
+        assert_eq!(seen, [0, 10, 10, 20, 30]);
+        assert_eq!((ready.next().is_none(), ready.len()), (true, 0));
+        assert!(as_completed(Vec::<&Event>::new()).next().is_none());
+        drop(ready);
+        // By value; and things of several kinds.
+        let ends = as_completed(jobs).map(|job| job.join().unwrap());
+        assert_eq!(ends.collect::<Vec<_>>(), [30, 10, 0, 20]);
+        let (event, result) = (Arc::new(Event::new()), Arc::new(AsyncResult::<u8>::new()));
+        let both: [Arc<dyn Waitable>; 2] = [event.clone(), result.clone()];
+        let mut ready = as_completed(both.iter());
+        result.set(1).unwrap();
+        event.set();
+        event.clear(); // it has been set all the same
+        assert!(Arc::ptr_eq(ready.next().unwrap(), &both[1]));
+        assert!(Arc::ptr_eq(ready.next().unwrap(), &both[0]));
+    });
+}
+
+#[test]
+fn a_kill_or_an_expiry_ends_a_next_and_not_the_iteration() {
+    Simulation::new().run(|| {
+        let event = Rc::new(Event::new());
+        let mut ready = as_completed([&*event]);
+        assert!(timeout(ms(1), || ready.next().is_some()).is_err());
+        assert_eq!(ready.len(), 1);
+        event.set();
+        assert!(ready.next().is_some());
+        event.clear();
+        let killed = spawn({
+            let event = event.clone();
+            move || as_completed([&*event, &*event]).count()
+        });
+        yield_now();
+        assert!(format!("{event:?}").contains("waiting: 2"));
+        killed.kill();
+        assert!(killed.join().unwrap_err().is_killed());
+        assert!(format!("{event:?}").contains("waiting: 0"));
+    });
+}
+
+#[test]
+fn completed_on_other_threads() {
+    let results: Vec<_> = (0..400).map(|_| AsyncResult::<usize>::new()).collect();
+    std::thread::scope(|s| {
+        for n in 0..4 {
+            let results = &results;
+            s.spawn(move || {
+                for (i, result) in results.iter().enumerate().skip(n).step_by(4) {
+                    result.set(i).unwrap();
+                }
+            });
+        }
+        let sum: usize = as_completed(&results).map(|r| *r.value().unwrap()).sum();
+        assert_eq!(sum, 400 * 399 / 2);
+    });
 }

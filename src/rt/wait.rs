@@ -39,7 +39,7 @@ mod select;
 pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use future::Wait;
 pub(crate) use latch::{Giver, Latch, Taker, pair};
-pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, select};
+pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, raw_lock_of, select};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;

@@ -4,7 +4,8 @@ use crate::rt::clock::Limit;
 use crate::rt::park::{self, Mask};
 use crate::rt::sync::{Constant, constant};
 use crate::rt::task::Site;
-use crate::rt::wait::{self, End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{self, Choice, End, Monitor, Operation, State, Then, WaitList, Waiters};
+use crate::select::{Arm, Lockable};
 use lock_api::GuardNoSend;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -124,11 +125,14 @@ pub struct RawMutex {
 }
 
 struct Line {
-    /// The number of who holds the lock, or 0.
+    /// The number of who holds the lock, or 0; with [`RESERVED`] if there is no guard yet.
     holder: usize,
-    /// Each with its number.
+    /// Each with its number, an arm's with [`RESERVED`].
     waiters: WaitList<usize>,
 }
+
+/// The lock was got by the arm of a select, which is about to make its guard.
+const RESERVED: usize = park::MAX_ID + 1;
 
 impl State for Line {
     const FAST: bool = true;
@@ -152,18 +156,24 @@ impl Waiters<usize> for Line {
     }
 
     fn may_block(&self) -> bool {
-        !park::is_here(self.holder) && !self.waiters.any(|&id| park::is_here(id))
+        let is_here = |number: usize| park::is_here(number & !RESERVED);
+        !is_here(self.holder) && !self.waiters.any(|&number| is_here(number))
     }
 }
 
 impl Line {
     fn take(&mut self, id: usize) -> bool {
-        let free = self.holder == 0;
+        let free = is_free_for(self.holder, id);
         if free {
             self.holder = id;
         }
         free
     }
+}
+
+#[inline(always)]
+fn is_free_for(holder: usize, id: usize) -> bool {
+    holder == 0 || holder == id | RESERVED
 }
 
 impl UnwindSafe for RawMutex {}
@@ -173,7 +183,8 @@ impl RawMutex {
     /// Takes the lock if it is free. `None`: only the monitor's lock can tell.
     #[inline(always)]
     fn take(&self, id: usize) -> Option<bool> {
-        self.monitor.fast(|holder| (holder == 0).then_some(id))
+        self.monitor
+            .fast(|holder| is_free_for(holder, id).then_some(id))
     }
 
     #[cold]
@@ -213,6 +224,23 @@ impl RawMutex {
         line.holder = line.waiters.claim(wakes).map_or(0, |next| *next);
     }
 
+    /// Locking as an arm of a select: it reserves the lock, which the caller then takes.
+    #[track_caller]
+    fn lock_arm(&self) -> impl Choice<Output = ()> {
+        let id = park::id();
+        if self.monitor.number() == id {
+            held_already("select");
+        }
+        Operation::new(
+            &self.monitor,
+            id | RESERVED,
+            |line, _| line.holder == 0,
+            |line, _, mine| line.take(*mine).then_some(()),
+            |_| (),
+            |_| (),
+        )
+    }
+
     /// Locks for one who must have it before it goes on: kills and scopes wait, and if that
     /// can never be, nothing can be saved.
     #[track_caller]
@@ -231,6 +259,16 @@ impl RawMutex {
                 Err(interruption) => wait::abort_interrupted(site, &interruption),
             }
         }
+    }
+}
+
+impl<T: ?Sized> Lockable for Mutex<T> {
+    type Inside = T;
+
+    #[track_caller]
+    fn select_lock(&self) -> Arm<impl Choice<Output = MutexGuard<'_, T>>> {
+        let guard = || self.try_lock().expect("the lock is reserved for this");
+        Arm(Then::new(wait::raw_lock_of(self).lock_arm(), guard))
     }
 }
 

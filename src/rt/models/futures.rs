@@ -1,9 +1,9 @@
 //! Waits as futures: wakers that change, futures that go, and their notifiers.
 
 use super::{Seen, explore, nobody_waits, thread};
-use crate::block_on;
 use crate::rt::inbox::Parker;
 use crate::sync::{Event, Queue, Semaphore};
+use crate::{as_completed, block_on};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -173,4 +173,32 @@ fn block_on_two_items() {
         putter.join().unwrap();
         nobody_waits(&queue);
     });
+}
+
+/// Two that get ready on two threads each come out once.
+#[test]
+fn as_completed_of_two() {
+    let seen = Seen::new();
+    explore("as_completed_of_two", Some(2), {
+        let seen = seen.clone();
+        move || {
+            let events = Arc::new([Event::new(), Event::new()]);
+            let setters = [0, 1].map(|i| {
+                let events = events.clone();
+                thread(move || events[i].set())
+            });
+            let mut ready = as_completed(events.iter());
+            let first = ready.next().expect("two are to come");
+            let first = events.iter().position(|e| std::ptr::eq(e, first)).unwrap();
+            seen.hit(first);
+            assert!(std::ptr::eq(ready.next().unwrap(), &events[1 - first]));
+            assert!(ready.next().is_none());
+            drop(ready);
+            for setter in setters {
+                setter.join().unwrap();
+            }
+            nobody_waits(&events);
+        }
+    });
+    seen.all(2);
 }

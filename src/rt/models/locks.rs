@@ -21,18 +21,18 @@ const NOW: Duration = Duration::ZERO;
 
 /// A number that loom watches: two steps that only a lock makes one.
 #[derive(Clone)]
-struct Number(Arc<AtomicUsize>);
+pub(super) struct Number(Arc<AtomicUsize>);
 
 impl Number {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Number(Arc::new(AtomicUsize::new(0)))
     }
 
-    fn get(&self) -> usize {
+    pub(super) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn add(&self) {
+    pub(super) fn add(&self) {
         let n = self.get();
         self.0.store(n + 1, Ordering::Relaxed);
     }
@@ -40,7 +40,7 @@ impl Number {
 
 // A model's lock is made at its first use; here, so that all of the model's threads see that.
 
-fn mutex<T>(value: T) -> Mutex<T> {
+pub(super) fn mutex<T>(value: T) -> Mutex<T> {
     let mutex = Mutex::new(value);
     assert!(!mutex.is_locked());
     mutex

@@ -1,5 +1,6 @@
 //! Select: nodes of different lines on one word, one of which is done.
 
+use super::locks::{Number, mutex};
 use super::{Seen, explore, killer, nobody_waits, thread};
 use crate::sync::{Event, Queue, Semaphore};
 use crate::{JoinError, run, select, select_biased, spawn};
@@ -214,4 +215,45 @@ fn kill_against_item_and_permit() {
         }
     });
     seen.all(3);
+}
+
+/// A lock that is let go of, and an item: one of the two is got, and the lock is free in the end.
+#[test]
+fn lock_and_item_at_once() {
+    let seen = Seen::new();
+    explore("lock_and_item_at_once", Some(3), {
+        let seen = seen.clone();
+        move || {
+            let both = Arc::new((mutex(Number::new()), Queue::unbounded()));
+            let owner = thread({
+                let both = both.clone();
+                move || {
+                    both.0.lock().add();
+                }
+            });
+            let putter = thread({
+                let both = both.clone();
+                move || both.1.put_nowait(Box::new(7)).unwrap()
+            });
+            let had_lock = select_biased! {
+                lock(both.0) -> under => {
+                    under.add();
+                    true
+                }
+                get(both.1) -> item => {
+                    assert_eq!(*item.unwrap(), 7);
+                    false
+                }
+            };
+            for thread in [owner, putter] {
+                thread.join().unwrap();
+            }
+            seen.hit(usize::from(had_lock));
+            assert_eq!(both.1.len(), usize::from(had_lock));
+            let under = both.0.try_lock().expect("nobody has it").get();
+            assert_eq!(under, 1 + usize::from(had_lock));
+            nobody_waits(&both.1);
+        }
+    });
+    seen.all(2);
 }

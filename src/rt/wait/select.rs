@@ -289,6 +289,56 @@ impl<H: HasSource> Choice for Ready<H> {
     }
 }
 
+/// An arm whose result something is made of, when no lock is held.
+pub(crate) struct Then<A, F>(A, F);
+
+impl<A: Choice<Output = ()>, G, F: FnMut() -> G> Then<A, F> {
+    pub(crate) fn new(arm: A, then: F) -> Self {
+        Then(arm, then)
+    }
+}
+
+#[allow(private_interfaces)]
+impl<A: Arm, F> Arm for Then<A, F> {
+    fn attempt(&mut self) -> bool {
+        self.0.attempt()
+    }
+
+    unsafe fn enlist(&mut self, waiter: &Waiter, index: usize) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.enlist(waiter, index) }
+    }
+
+    unsafe fn begin(&mut self, waiter: &Waiter) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.begin(waiter) }
+    }
+
+    fn delist(&mut self) {
+        self.0.delist();
+    }
+
+    fn done(&mut self) {
+        self.0.done();
+    }
+}
+
+impl<A: Choice<Output = ()>, G, F: FnMut() -> G> Choice for Then<A, F> {
+    type Output = G;
+
+    fn end(&mut self) -> G {
+        self.0.end();
+        (self.1)()
+    }
+}
+
+/// The raw lock of a mutex, for its arm.
+pub(crate) fn raw_lock_of<R: lock_api::RawMutex, T: ?Sized>(mutex: &lock_api::Mutex<R, T>) -> &R {
+    // SAFETY: what could break the mutex is to unlock it without a guard, and for that the
+    // raw lock's `unlock` wants a promise of its own.
+    unsafe { mutex.raw() }
+}
+
 /// Does one of the arms and returns its number; several that can be done at once come in turn
 /// from `first` on. `None` if the limit is over first, or at once if there is no waiting.
 #[inline(always)]
