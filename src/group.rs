@@ -117,6 +117,7 @@ impl Group {
     /// assert_eq!(member.join().unwrap(), 42);
     /// assert_eq!(group.len(), 0);
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,

@@ -54,6 +54,7 @@
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], and the deadlock's report |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -139,6 +140,7 @@
 //! - Sockets and signals are for Unix only; the rest is for Windows too.
 
 mod current;
+mod dump;
 mod error;
 pub mod fs;
 mod future;
@@ -157,13 +159,16 @@ pub mod select;
 #[cfg(all(unix, feature = "signal"))]
 pub mod signal;
 mod start;
+mod statistics;
 pub mod sync;
 pub mod testing;
 mod thread_pool;
 mod timeout;
 mod waitable;
+mod watchdog;
 
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
+pub use dump::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump, dump, dump_all};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};
 pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
@@ -173,9 +178,11 @@ pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
+pub use statistics::{HubStatistics, Runner, TimeSlice, statistics, time_slices};
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
+pub use watchdog::{HeldUp, Watchdog, watchdog};
 
 /// The README's program is compiled and run with the documentation's.
 #[cfg(doctest)]

@@ -8,9 +8,10 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, JoinFuture,
-    Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
-    TimeoutHandle, Unset, fs,
+    Builder, Current, Dump, Elapsed, Greenlet, GreenletDump, GreenletState, Group, HeldUp,
+    HubAnswer, HubDump, HubHandle, HubStatistics, HubThread, Imap, JoinError, JoinFuture, Local,
+    MapError, PanicPayload, Pool, PoolFull, Runner, Scope, ScopedGreenlet, ThreadPool, TimeSlice,
+    Timeout, TimeoutHandle, Unset, Watchdog, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -115,6 +116,16 @@ fn the_table() {
         JoinError:                            true  true;
         Elapsed:                              true  true;
         Unset:                                true  true;
+        Dump:                                 true  true;
+        HubDump:                              true  true;
+        HubAnswer:                            true  true;
+        GreenletDump:                         true  true;
+        GreenletState:                        true  true;
+        HubStatistics:                        true  true;
+        Runner:                               true  true;
+        TimeSlice:                            true  true;
+        HeldUp:                               true  true;
+        Watchdog:                             true  true;
     }
 }
 

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/inbox", &[]),
     ("rt/poller", &["rt/inbox", "rt/coroutine"]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
+    ("rt/watch", &["rt/inbox", "rt/task"]),
     (
         "rt/hub",
         &[
@@ -26,13 +27,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt/timers",
             "rt/coroutine",
             "rt/stack",
+            "rt/watch",
         ],
+    ),
+    (
+        "rt/hub/look",
+        &["rt/hub", "rt/task", "rt/stack", "rt/watch"],
     ),
     (
         "rt/hub/record",
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
-    ("rt/hub/idle", &["rt/hub"]),
+    ("rt/hub/idle", &["rt/hub", "rt/watch"]),
     (
         "rt/hub/outside",
         &["rt/hub", "rt/inbox", "rt/poller", "rt/coroutine"],
@@ -44,7 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
     (
         "rt/hub/end",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/watch"],
     ),
     (
         "rt/park",
@@ -69,7 +75,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("current", &["rt"]),
     ("start", &["rt"]),
     ("greenlet", &["rt", "start"]),
-    ("hub_handle", &["rt", "greenlet", "run", "shield"]),
+    (
+        "hub_handle",
+        &["rt", "greenlet", "run", "shield", "dump", "statistics"],
+    ),
+    ("statistics", &["rt"]),
+    ("watchdog", &["rt", "start", "statistics"]),
+    ("dump", &["rt", "statistics"]),
+    ("dump/text", &["dump", "statistics"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
     ("scope/apart", &["scope", "start", "greenlet"]),
@@ -101,6 +114,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "rt",
             "greenlet",
+            "start",
             "group",
             "join",
             "current/current",
@@ -300,7 +314,7 @@ fn unsafe_stands_where_it_may() {
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, on purpose: they order nothing, and loom must not explore them.
+/// counts colours, `rt/watch` shows what runs, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
@@ -319,7 +333,7 @@ fn one_file_names_the_synchronisation() {
             "{file}"
         );
         assert!(
-            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task"].contains(&&*file)
+            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task", "rt/watch"].contains(&&*file)
                 || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
             "{file}"
         );

@@ -28,17 +28,19 @@
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each.
+//! it keeps of each, `look` what it sees of itself when somebody asks.
 
 mod end;
 mod greenlets;
 mod idle;
+mod look;
 mod outside;
 mod record;
 mod turns;
 
 pub(crate) use idle::set_deadlock_after;
-pub(crate) use record::Record;
+pub(crate) use look::{Numbers, Seen, Slice, Stage};
+pub(crate) use record::{Birth, Record};
 
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
@@ -46,6 +48,7 @@ use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
+use super::watch::{self, Pulse, Who};
 use outside::Outside;
 use record::Life;
 use std::cell::{Cell, RefCell};
@@ -101,6 +104,7 @@ pub(crate) struct Spawn {
     pub(crate) job: Rc<dyn Job>,
     pub(crate) name: Option<Name>,
     pub(crate) stack_size: usize,
+    pub(crate) birth: Birth,
     pub(crate) delay: Option<Duration>,
 }
 
@@ -118,6 +122,10 @@ pub(crate) struct Hub {
     tail: Cell<Option<RecordRef>>,
     current: Cell<RecordRef>,
     budget: Cell<u32>,
+    /// Resumes so far.
+    switches: Cell<u64>,
+    /// What others want to know of it, as bits; see `watch`.
+    observed: Cell<usize>,
     turn_began: Cell<Instant>,
     root: RecordRef,
     clock: Clock,
@@ -147,6 +155,13 @@ pub(crate) struct Hub {
     reported: Cell<bool>,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
+    turns: Cell<u64>,
+    wakes_from_outside: Cell<u64>,
+    /// What others may see of it.
+    pulse: std::sync::Arc<Pulse>,
+    /// Who runs, and since when, while slices are measured.
+    slice: RefCell<Option<(Instant, Who)>>,
+    longest: RefCell<Option<Slice>>,
     origin: Origin<Hub>,
 }
 
@@ -213,11 +228,14 @@ impl Hub {
         let inbox = Inbox::new();
         let root = Record::new(0, &inbox);
         root.life.set(Life::Started);
+        let pulse = watch::add(&inbox);
         let hub = coroutine::leak(Hub {
             head: Cell::new(None),
             tail: Cell::new(None),
             current: Cell::new(root),
             budget: Cell::new(BUDGET),
+            switches: Cell::new(0),
+            observed: Cell::new(0),
             turn_began: Cell::new(Instant::now()),
             root,
             clock: Clock::real(),
@@ -237,6 +255,11 @@ impl Hub {
             deadlock: Cell::new(None),
             reported: Cell::new(false),
             intruded: Cell::new(false),
+            turns: Cell::new(0),
+            wakes_from_outside: Cell::new(0),
+            pulse,
+            slice: RefCell::new(None),
+            longest: RefCell::new(None),
             origin: Origin::new(),
         });
         task.hand_frames_to(&root.task, |frame| {
@@ -244,6 +267,7 @@ impl Hub {
                 .deadline
                 .map(|t| hub.timers.borrow_mut().arm_at(t, Key::Frame(0, frame.id)));
         });
+        hub.update_observed();
         HUB.with(|h| h.set(Some(hub)));
         // While the thread's locals are torn down there is no guard any more;
         // such a hub is leaked.
@@ -259,6 +283,12 @@ impl Hub {
         self.clock.now()
     }
 
+    /// When the turn began: a reading of the clock that costs nothing.
+    #[inline]
+    pub(crate) fn turn_began(&self) -> Instant {
+        self.turn_began.get()
+    }
+
     /// Whether its time is virtual.
     pub(crate) fn simulates(&self) -> bool {
         self.clock.is_virtual()
@@ -266,7 +296,7 @@ impl Hub {
 
     /// Whether another thread has woken greenlets of this simulation.
     pub(crate) fn was_intruded(&self) -> bool {
-        self.intruded.get() || self.clock.is_virtual() && !self.inbox.is_empty()
+        self.intruded.get() || self.clock.is_virtual() && self.inbox.has_wakes()
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -25,6 +25,7 @@ impl Hub {
         });
         record.id.set(spawn.id);
         record.stack_size.set(spawn.stack_size);
+        record.birth.set(Some(spawn.birth));
         record.job.set(Some(spawn.job));
         if spawn.name.is_some() {
             *record.name.borrow_mut() = spawn.name;
