@@ -268,7 +268,9 @@ impl<T> Greenlet<T> {
     }
 
     pub(crate) fn taken(self) -> Outcome<T> {
-        self.taker.take().expect("waited for")
+        let outcome = self.taker.take().expect("waited for");
+        note_read(&outcome);
+        outcome
     }
 
     #[inline(always)]
@@ -459,7 +461,8 @@ impl<T> Greenlet<T> {
     /// assert!(g.error().unwrap().is_panic());
     /// ```
     pub fn error(&self) -> Option<&JoinError> {
-        self.latch().get()?.as_ref().err()
+        let error = self.latch().get()?.as_ref().err();
+        error.inspect(|error| error.note_read())
     }
 
     /// Calls `f` with the outcome when the greenlet ends: on the ended greenlet's
@@ -484,6 +487,14 @@ impl<T> Greenlet<T> {
     /// assert_eq!(*forwarded.wait().unwrap(), 7);
     /// ```
     pub fn link(&self, f: impl FnOnce(&Result<T, JoinError>) + Send + 'static) {
+        self.link_unread(|outcome| {
+            note_read(outcome);
+            f(outcome);
+        });
+    }
+
+    /// The same for a link that does not look at the outcome.
+    pub(crate) fn link_unread(&self, f: impl FnOnce(&Result<T, JoinError>) + Send + 'static) {
         let mut links = self.control().links();
         match self.latch().get() {
             None => links.push(Box::new(f)),
@@ -492,6 +503,13 @@ impl<T> Greenlet<T> {
                 park::no_switch(|| contain(|| f(outcome)));
             }
         }
+    }
+}
+
+/// Whoever has the outcome knows of a panic.
+fn note_read<T>(outcome: &Outcome<T>) {
+    if let Err(error) = outcome {
+        error.note_read();
     }
 }
 

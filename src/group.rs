@@ -174,7 +174,7 @@ impl Group {
             }
         }
         let (shared, id) = (self.shared.clone(), greenlet.id());
-        greenlet.link(move |_| {
+        greenlet.link_unread(move |_| {
             shared.leave(id);
             drop(held);
         });

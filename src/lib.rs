@@ -54,7 +54,7 @@
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
-//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], and the deadlock's report |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -164,6 +164,7 @@ pub mod sync;
 pub mod testing;
 mod thread_pool;
 mod timeout;
+mod unjoined;
 mod waitable;
 mod watchdog;
 
@@ -181,6 +182,7 @@ pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use statistics::{HubStatistics, Runner, TimeSlice, statistics, time_slices};
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
+pub use unjoined::{UnjoinedPanic, clear_unjoined_panic_hook, set_unjoined_panic_hook};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
 pub use watchdog::{HeldUp, Watchdog, watchdog};
 

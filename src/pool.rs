@@ -292,7 +292,7 @@ impl Pool {
     {
         self.lazy_map(inputs, f, |turns, index, member| {
             let turns = turns.clone();
-            member.link(move |_| turns.tell(Turn::Of(index)));
+            member.link_unread(move |_| turns.tell(Turn::Of(index)));
         })
     }
 

@@ -15,6 +15,7 @@ use crate::rt::stack;
 use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::rt::task::{Locals, Name};
 use crate::rt::wait::{self, Giver, Taker};
+use crate::statistics::Runner;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
@@ -223,7 +224,15 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
                     // Peeked at, not taken: the thread may end while the body waits.
                     let giver = self.giver.take();
                     let label = || giver.as_ref().map_or(String::new(), |g| g.extra().label());
-                    let error = JoinError::from_unwind(label, payload);
+                    let runner = || Runner {
+                        id: giver.as_ref().map_or(0, |g| g.extra().id),
+                        name: giver.as_ref().and_then(|g| g.extra().name.clone()),
+                        spawned_at: match &party {
+                            Party::Hub(_, record) => record.birth().map(|birth| birth.place),
+                            Party::Thread(_) => None,
+                        },
+                    };
+                    let error = JoinError::from_unwind(label, runner, payload);
                     self.giver.set(giver);
                     error
                 });

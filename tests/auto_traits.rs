@@ -11,7 +11,7 @@ use greenlet::{
     Builder, Current, Dump, Elapsed, Greenlet, GreenletDump, GreenletState, Group, HeldUp,
     HubAnswer, HubDump, HubHandle, HubStatistics, HubThread, Imap, JoinError, JoinFuture, Local,
     MapError, PanicPayload, Pool, PoolFull, Runner, Scope, ScopedGreenlet, ThreadPool, TimeSlice,
-    Timeout, TimeoutHandle, Unset, Watchdog, fs,
+    Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -126,6 +126,7 @@ fn the_table() {
         TimeSlice:                            true  true;
         HeldUp:                               true  true;
         Watchdog:                             true  true;
+        UnjoinedPanic<'static>:               false false;
     }
 }
 

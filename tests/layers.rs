@@ -71,9 +71,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
-    ("error", &["rt/coroutine"]),
+    ("error", &["rt/coroutine", "statistics", "unjoined"]),
+    ("unjoined", &["rt", "statistics"]),
     ("current", &["rt"]),
-    ("start", &["rt"]),
+    ("start", &["rt", "statistics"]),
     ("greenlet", &["rt", "start"]),
     (
         "hub_handle",

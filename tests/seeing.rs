@@ -1090,3 +1090,180 @@ fn watchdog_survives_what_it_calls() {
 fn watchdog_without_a_limit() {
     assert!(panics(|| watchdog(Duration::ZERO, Watchdog::print)).contains("limit of zero"));
 }
+
+// ---- panics that nobody reads ----
+
+/// A panic that the hook was told of. The hook is the process's, so tests look for their own
+/// messages.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    message: String,
+    name: Option<String>,
+    id: u64,
+    place: String,
+}
+
+static TOLD: Mutex<Vec<Told>> = Mutex::new(Vec::new());
+
+fn listen() {
+    greenlet::set_unjoined_panic_hook(|panic| {
+        // Those of other tests may carry anything.
+        let Some(text) = panic.payload.downcast_ref::<&str>() else {
+            return;
+        };
+        assert_eq!(panic.message, *text);
+        TOLD.lock().unwrap().push(Told {
+            message: String::from(*text),
+            name: panic.runner.name.as_deref().map(String::from),
+            id: panic.runner.id,
+            place: panic.runner.spawned_at.expect("a greenlet").to_string(),
+        });
+        match *text {
+            "hook: panic" => panic!("in the hook"),
+            "hook: wait" => sleep(ms(1)),
+            "hook: again" => drop(spawn(|| panic!("hook: the second"))),
+            "hook: set" => listen(),
+            _ => {}
+        }
+    });
+}
+
+fn told(message: &str) -> Vec<Told> {
+    let all = TOLD.lock().unwrap();
+    all.iter()
+        .filter(|one| one.message == message)
+        .cloned()
+        .collect()
+}
+
+/// The handle goes before the end, or after it, here or elsewhere.
+#[test]
+fn unjoined_panics_are_told_once() {
+    listen();
+    run(|| {
+        let place = next!();
+        let g = builder("early").spawn(|| panic!("dropped early")).unwrap();
+        let id = g.id();
+        drop(g);
+        assert_eq!(told("dropped early"), []);
+        yield_now();
+        let [early] = &told("dropped early")[..] else {
+            panic!("{:?}", told("dropped early"))
+        };
+        assert_eq!((early.name.as_deref(), early.id), (Some("early"), id));
+        assert!(early.place.starts_with(&place), "{early:?}");
+        let g = spawn(|| panic!("dropped late"));
+        g.wait();
+        assert!(!g.is_successful() && g.value().is_none());
+        assert_eq!(told("dropped late"), []);
+        drop(g);
+        assert_eq!(told("dropped late").len(), 1);
+        let g = spawn(|| panic!("dropped elsewhere"));
+        g.wait();
+        std::thread::spawn(move || drop(g)).join().unwrap();
+        assert_eq!(told("dropped elsewhere").len(), 1);
+        // Waiting for all of a group is not to join its members.
+        let (group, pool) = (Group::new(), Pool::new(2));
+        drop(group.spawn(|| panic!("in a group")));
+        drop(pool.spawn(|| panic!("in a pool")));
+        group.join();
+        pool.join();
+        yield_now();
+        assert_eq!((told("in a group").len(), told("in a pool").len()), (1, 1));
+        // A map gives the first failure, and no other.
+        let error = pool.map([1, 2, 3], |n| -> i32 {
+            match n {
+                1 => panic!("first of a map"),
+                _ => panic!("in a map"),
+            }
+        });
+        assert!(error.unwrap_err().error.is_panic());
+        assert_eq!(
+            (told("first of a map").len(), told("in a map").len()),
+            (0, 2)
+        );
+        // Nor is it to give up the rest of a lazy one.
+        let mut results = pool.imap_unordered([1, 2], |n| match n {
+            1 => 1,
+            _ => panic!("in a lazy map"),
+        });
+        results.next().unwrap().unwrap();
+        pool.join();
+        drop(results);
+        yield_now();
+        assert_eq!(told("in a lazy map").len(), 1);
+    });
+    let worker = hub_thread("panics elsewhere");
+    drop(worker.handle().spawn(|| panic!("on another hub")));
+    end(worker);
+    // Its end may have come before its first turn: then it was killed.
+    assert!(told("on another hub").len() <= 1);
+}
+
+#[test]
+fn panics_that_somebody_knows_of_are_not_unjoined() {
+    listen();
+    run(|| {
+        let known = || spawn(|| panic!("known"));
+        assert!(known().join().is_err());
+        assert!(greenlet::join_all([known(), known()])[1].is_err());
+        let g = known();
+        g.wait();
+        assert!(g.error().is_some());
+        drop(g);
+        // A link before the end, and one after it.
+        let g = known();
+        g.link(|outcome: &Result<(), _>| assert!(outcome.is_err()));
+        drop(g);
+        yield_now();
+        let g = known();
+        g.wait();
+        g.link(|outcome: &Result<(), _>| assert!(outcome.is_err()));
+        drop(g);
+        let pool = Pool::new(2);
+        let fails = |_: i32| -> i32 { panic!("known") };
+        assert!(pool.map([1], fails).is_err());
+        assert!(pool.imap([1], fails).next().is_some_and(|r| r.is_err()));
+        // Whoever has the error has its payload.
+        assert!(known().join().unwrap_err().into_panic().is_ok());
+        let said = panics(|| {
+            scope(|s| {
+                s.spawn(|| panic!("known"));
+                s.spawn(|| sleep(HANGS));
+            })
+        });
+        assert_eq!(said, "known");
+        scope(|s| assert!(s.spawn(|| panic!("known")).join().is_err()));
+        // A kill is no panic.
+        let killed = spawn(|| sleep(HANGS));
+        yield_now();
+        killed.kill();
+        killed.wait();
+        drop(killed);
+    });
+    assert_eq!(told("known"), []);
+}
+
+/// It runs under no lock, and its panic is nobody's; only a wait is refused.
+#[test]
+fn unjoined_panic_hook_may_do_what_it_likes_but_wait() {
+    listen();
+    run(|| {
+        for message in ["hook: panic", "hook: wait", "hook: again", "hook: set"] {
+            drop(spawn(move || std::panic::panic_any(message)));
+            yield_now();
+            assert_eq!(told(message).len(), 1, "{message}");
+        }
+        yield_now();
+        assert_eq!(told("hook: the second").len(), 1);
+        // Where the handle is dropped, also by an unwind.
+        let g = spawn(|| std::panic::panic_any("hook: panic"));
+        g.wait();
+        let said = panics(move || {
+            let _g = g;
+            panic!("on purpose");
+        });
+        assert_eq!(said, "on purpose");
+        assert_eq!(told("hook: panic").len(), 2);
+    });
+}
