@@ -1,10 +1,10 @@
 //! What the process does about panics of greenlets that nobody looks at.
 
 use crate::rt::park;
+use crate::rt::report::contain;
 use crate::statistics::Runner;
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A panic of a greenlet whose outcome was dropped unread.
@@ -112,9 +112,5 @@ pub(crate) fn tell(runner: &Runner, message: &str, payload: &(dyn Any + Send)) {
         payload,
     };
     // The hook too may be dropped here, if there is another one meanwhile.
-    let told = AssertUnwindSafe(|| park::no_switch(|| drop((hook(&panic), hook))));
-    if let Err(payload) = catch_unwind(told) {
-        // Its destructor may panic: it is leaked.
-        std::mem::forget(payload);
-    }
+    contain(|| park::no_switch(|| drop((hook(&panic), hook))));
 }

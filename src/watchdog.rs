@@ -1,9 +1,8 @@
 //! Who holds a hub up: a thread that looks at all hubs now and then.
 
-use crate::rt::report::report;
+use crate::rt::report::{contain, report};
 use crate::rt::sync::Arc;
 use crate::rt::watch::{self, Bystander, Entry, Watching};
-use crate::start::contain;
 use crate::statistics::Runner;
 use std::fmt;
 use std::io;

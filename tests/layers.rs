@@ -81,7 +81,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt", "greenlet", "run", "shield", "dump", "statistics"],
     ),
     ("statistics", &["rt"]),
-    ("watchdog", &["rt", "start", "statistics"]),
+    ("watchdog", &["rt", "statistics"]),
     ("dump", &["rt", "statistics"]),
     ("dump/text", &["dump", "statistics"]),
     ("join", &["rt", "greenlet"]),
