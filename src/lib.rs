@@ -179,7 +179,9 @@ pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
-pub use statistics::{HubStatistics, Runner, TimeSlice, statistics, time_slices};
+pub use statistics::{
+    HubStatistics, PoolStatistics, Runner, ThreadPoolStatistics, TimeSlice, statistics, time_slices,
+};
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use unjoined::{UnjoinedPanic, clear_unjoined_panic_hook, set_unjoined_panic_hook};

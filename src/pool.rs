@@ -12,6 +12,7 @@ use crate::rt::clock::Limit;
 use crate::rt::park;
 use crate::rt::task::Site;
 use crate::start::Settings;
+use crate::statistics::PoolStatistics;
 use crate::sync::{BoundedSemaphore, OwnedPermit, Queue, Semaphore};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -487,6 +488,26 @@ impl Pool {
     /// ```
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Its members and places, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = greenlet::Pool::new(3);
+    /// pool.spawn(|| ());
+    /// assert_eq!((pool.statistics().members, pool.statistics().free), (1, 2));
+    /// # pool.join();
+    /// ```
+    pub fn statistics(&self) -> PoolStatistics {
+        let places = self.places.statistics();
+        PoolStatistics {
+            size: self.size,
+            members: self.members.len(),
+            free: places.available,
+            waiting: places.waiting,
+        }
     }
 
     /// How many places are free.

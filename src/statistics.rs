@@ -160,3 +160,44 @@ pub fn statistics() -> Option<HubStatistics> {
 pub fn time_slices(on: bool) {
     watch::set_timed(on);
 }
+
+/// A [`Pool`](crate::Pool)'s numbers, by [`statistics`](crate::Pool::statistics).
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(greenlet::Pool::new(3).statistics().size, 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatistics {
+    /// How many places there are.
+    pub size: usize,
+    /// How many members there are.
+    pub members: usize,
+    /// How many places are free.
+    pub free: usize,
+    /// How many wait for a place.
+    pub waiting: usize,
+}
+
+/// A [`ThreadPool`](crate::ThreadPool)'s numbers, by
+/// [`statistics`](crate::ThreadPool::statistics).
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(greenlet::ThreadPool::new(3).statistics().busy, 0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadPoolStatistics {
+    /// How many threads there are, busy or idle.
+    pub threads: usize,
+    /// How many of them have a job.
+    pub busy: usize,
+    /// How many jobs have not begun.
+    pub queued: usize,
+    /// How many threads there may be.
+    pub max_threads: usize,
+}

@@ -836,6 +836,128 @@ fn slices_are_measured() {
     });
 }
 
+/// Each with somebody who waits in it.
+#[test]
+fn primitives_tell_their_numbers() {
+    use greenlet::sync::{
+        AsyncResult, BoundedSemaphore, Condvar, LifoQueue, Mutex, PriorityQueue, Queue, Semaphore,
+    };
+    run(|| {
+        let wait = |f: Box<dyn FnOnce()>| {
+            let g = spawn(f);
+            yield_now();
+            g
+        };
+        let mut waits = Vec::new();
+        let event = Rc::new(Event::new());
+        let e = event.clone();
+        waits.push(wait(Box::new(move || e.wait())));
+        let n = event.statistics();
+        assert_eq!((n.set, n.waiting), (false, 1));
+        event.set();
+        let n = event.statistics();
+        assert_eq!((n.set, n.waiting), (true, 0));
+
+        let result = Rc::new(AsyncResult::<u8>::new());
+        let r = result.clone();
+        waits.push(wait(Box::new(move || assert!(r.wait().is_ok()))));
+        let n = result.statistics();
+        assert_eq!((n.ready, n.waiting), (false, 1));
+        result.set(1).unwrap();
+        let n = result.statistics();
+        assert_eq!((n.ready, n.waiting), (true, 0));
+
+        macro_rules! queue {
+            ($Queue:ident) => {{
+                let queue = Rc::new($Queue::bounded(1));
+                let q = queue.clone();
+                waits.push(wait(Box::new(move || assert!(q.get().is_ok()))));
+                let n = queue.statistics();
+                assert_eq!((n.len, n.capacity, n.unfinished), (0, Some(1), 0));
+                assert_eq!((n.getters, n.putters, n.joiners), (1, 0, 0));
+                queue.put(1).unwrap();
+                queue.put(2).unwrap();
+                for _ in 0..2 {
+                    let q = queue.clone();
+                    waits.push(wait(Box::new(move || assert!(q.put(3).is_err()))));
+                }
+                let q = queue.clone();
+                waits.push(wait(Box::new(move || q.join())));
+                let n = queue.statistics();
+                assert_eq!((n.len, n.unfinished, n.shut_down), (1, 2, false));
+                assert_eq!((n.getters, n.putters, n.joiners), (0, 2, 1));
+                queue.shutdown();
+                let n = queue.statistics();
+                assert_eq!((n.len, n.putters, n.shut_down), (1, 0, true));
+                queue.task_done();
+                queue.task_done();
+            }};
+        }
+        queue!(Queue);
+        queue!(LifoQueue);
+        queue!(PriorityQueue);
+
+        macro_rules! semaphore {
+            ($Semaphore:ident) => {{
+                let semaphore = Rc::new($Semaphore::new(3));
+                let held = semaphore.acquire();
+                let s = semaphore.clone();
+                waits.push(wait(Box::new(move || drop(s.acquire_many(3)))));
+                let n = semaphore.statistics();
+                assert_eq!((n.available, n.waiting), (2, 1));
+                drop(held);
+                waits.pop().unwrap().join().unwrap();
+                let n = semaphore.statistics();
+                assert_eq!((n.available, n.waiting), (3, 0));
+            }};
+        }
+        semaphore!(Semaphore);
+        semaphore!(BoundedSemaphore);
+
+        let pair = Rc::new((Mutex::new(()), Condvar::new()));
+        let p = pair.clone();
+        waits.push(wait(Box::new(move || p.1.wait(&mut p.0.lock()))));
+        assert_eq!(pair.1.statistics().waiting, 1);
+        pair.1.notify_one();
+        assert_eq!(pair.1.statistics().waiting, 0);
+
+        let pool = Pool::new(1);
+        let never = Rc::new(Event::new());
+        let n = never.clone();
+        drop(pool.spawn(move || n.wait()));
+        let p = pool.clone();
+        waits.push(wait(Box::new(move || drop(p.spawn(|| ())))));
+        let n = pool.statistics();
+        assert_eq!((n.size, n.members, n.free, n.waiting), (1, 1, 0, 1));
+        never.set();
+        pool.join();
+        waits.into_iter().for_each(|g| g.join().unwrap());
+        pool.join();
+        let n = pool.statistics();
+        assert_eq!((n.members, n.free, n.waiting), (0, 1, 0));
+
+        let threads = Rc::new(greenlet::ThreadPool::new(1));
+        let (go, gone) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let t = threads.clone();
+        let first = wait(Box::new(move || {
+            t.unblock(move || {
+                begin.send(()).unwrap();
+                // An error: `go` is dropped.
+                let _ = gone.recv();
+            });
+        }));
+        let t = threads.clone();
+        let second = wait(Box::new(move || t.unblock(|| ())));
+        begun.recv().unwrap();
+        let n = threads.statistics();
+        assert_eq!((n.threads, n.busy, n.queued, n.max_threads), (1, 1, 1, 1));
+        drop(go);
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+}
+
 // ---- the watchdog ----
 
 /// Holds a hub up until the watchdog says so.
