@@ -267,7 +267,6 @@ impl Hub {
                 .deadline
                 .map(|t| hub.timers.borrow_mut().arm_at(t, Key::Frame(0, frame.id)));
         });
-        hub.update_observed();
         HUB.with(|h| h.set(Some(hub)));
         // While the thread's locals are torn down there is no guard any more;
         // such a hub is leaked.
@@ -294,9 +293,10 @@ impl Hub {
         self.clock.is_virtual()
     }
 
-    /// Whether another thread has woken greenlets of this simulation.
+    /// Whether another thread has woken greenlets of this simulation, or sent it mail. At the end
+    /// of `run`: who was woken has run since, and the mail was looked at when it was refused.
     pub(crate) fn was_intruded(&self) -> bool {
-        self.intruded.get() || self.clock.is_virtual() && self.inbox.has_wakes()
+        self.intruded.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {

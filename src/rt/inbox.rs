@@ -433,17 +433,6 @@ impl Inbox {
         drop(self.send(Mail::Ask(Box::new(Knock))));
     }
 
-    /// Whether there is more than mail. Only on the hub's own thread.
-    pub(crate) fn has_wakes(&self) -> bool {
-        // Acquire: pairs with the pushers' Release, for the link.
-        match self.word.load(Ordering::Acquire) {
-            EMPTY | SLEEP | CLOSED => false,
-            // Relaxed: published by the word.
-            MAIL => self.mail_link.load(Ordering::Relaxed) != EMPTY,
-            _ => true,
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.word.load(Ordering::Relaxed) == EMPTY
     }
