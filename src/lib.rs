@@ -55,6 +55,7 @@
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
 //! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
+//! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -121,6 +122,16 @@
 //!   too, even in a greenlet: destructors run on the stack that called it.
 //!
 //! What is prevented is tried in `tests/soundness.rs` and `tests/refused.rs`.
+//!
+//! # Tracing
+//!
+//! With feature `tracing`, which is not a default, the crate emits events for the crate `tracing`
+//! with target `greenlet`: at debug level `spawn` (`id`, `name`, `parent`, `place`), `kill` and `end`
+//! (`id`), at trace level `start`, `wait` (`id`, `operation`, `place`) and `wake` (`id`, `outcome`:
+//! `woken`, `expired`, `interrupted`). A `wait` that is a yield has no `wake`; the id of a root is 0.
+//! The subscriber runs in the middle of waits and in the hub's loop: its own waits in this crate
+//! panic, its panics are caught, and what it does holds the thread up. There are no spans, for the
+//! reason that stands under Soundness; without the feature there is nothing.
 //!
 //! # Limits
 //!

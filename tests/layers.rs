@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/poller", &["rt/inbox", "rt/coroutine"]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
     ("rt/watch", &["rt/inbox", "rt/task"]),
+    // The records of births are the hub's, whom it tells of them.
+    ("rt/trace", &["rt/task", "rt/hub/Birth"]),
     (
         "rt/hub",
         &[
@@ -28,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt/coroutine",
             "rt/stack",
             "rt/watch",
+            "rt/trace",
         ],
     ),
     (
@@ -45,16 +48,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/hub/turns",
-        &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
+        &[
+            "rt/hub",
+            "rt/inbox",
+            "rt/timers",
+            "rt/coroutine",
+            "rt/trace",
+        ],
     ),
-    ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
+    (
+        "rt/hub/greenlets",
+        &["rt/hub", "rt/coroutine", "rt/stack", "rt/trace"],
+    ),
     (
         "rt/hub/end",
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/watch"],
     ),
     (
         "rt/park",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/poller", "rt/coroutine"],
+        &[
+            "rt/hub",
+            "rt/task",
+            "rt/inbox",
+            "rt/poller",
+            "rt/coroutine",
+            "rt/trace",
+        ],
     ),
     (
         "rt/wait",

@@ -48,6 +48,7 @@ use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
+use super::trace;
 use super::watch::{self, Pulse, Who};
 use outside::Outside;
 use record::Life;
@@ -427,6 +428,7 @@ impl Hub {
 
     #[inline(always)]
     fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: Key) {
+        trace::waits(&record.task, record.id(), site);
         record.task.note(*site, self.turn_began.get());
         if !matches!(limit, Limit::Never) {
             record.timer.set(self.arm(limit, key));

@@ -5,6 +5,7 @@ use super::{BUDGET, Hub, HubRef, Key, RecordRef};
 use crate::rt::coroutine::{AbortOnUnwind, Order, Worker, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
+use crate::rt::trace;
 use std::time::Instant;
 
 impl Hub {
@@ -64,6 +65,7 @@ impl Hub {
             }
         };
         record.worker.set(Some(worker));
+        trace::started(&self.current().task, record.id());
         record.life.set(Life::Started);
         if self.observed.get() != 0 {
             self.observe_start(record);
