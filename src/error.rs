@@ -102,7 +102,7 @@ impl JoinError {
         match self {
             JoinError::Panicked { mut payload, .. } => Ok(payload.take().unwrap_or_else(|| {
                 // As a panic's own payload would be.
-                match std::mem::take(&mut payload.text) {
+                match std::mem::take(&mut payload.0.text) {
                     Cow::Borrowed(text) => Box::new(text),
                     Cow::Owned(text) => Box::new(text),
                 }
@@ -112,6 +112,7 @@ impl JoinError {
     }
 
     /// Somebody has been told.
+    #[cold]
     pub(crate) fn note_read(&self) {
         if let JoinError::Panicked { payload, .. } = self {
             payload.lock().unread = None;
@@ -141,7 +142,10 @@ impl JoinError {
 ///     other => panic!("{other}"),
 /// }
 /// ```
-pub struct PanicPayload {
+pub struct PanicPayload(Box<Panic>);
+
+/// Apart, since every outcome has room for one, and is moved about.
+struct Panic {
     /// Kept apart, since a scope may take the payload to raise it.
     text: Cow<'static, str>,
     held: Mutex<Held>,
@@ -162,13 +166,13 @@ impl PanicPayload {
         } else {
             Cow::Borrowed("a value that is not a message")
         };
-        PanicPayload {
+        PanicPayload(Box::new(Panic {
             text,
             held: Mutex::new(Held {
                 payload: Some(payload),
                 unread: Some(runner),
             }),
-        }
+        }))
     }
 
     fn take(&self) -> Option<Box<dyn Any + Send>> {
@@ -176,15 +180,16 @@ impl PanicPayload {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for PanicPayload {
     fn drop(&mut self) {
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Panic { text, held } = &mut *self.0;
+        let held = held.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let (Some(runner), Some(payload)) = (&held.unread, &held.payload) {
-            unjoined::tell(runner, &self.text, &**payload);
+            unjoined::tell(runner, text, &**payload);
         }
     }
 }
@@ -192,7 +197,7 @@ impl Drop for PanicPayload {
 impl fmt::Display for PanicPayload {
     /// The message of an ordinary panic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 

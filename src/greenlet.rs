@@ -267,6 +267,7 @@ impl<T> Greenlet<T> {
         Some((self.control().record()?, self.control().id))
     }
 
+    #[inline]
     pub(crate) fn taken(self) -> Outcome<T> {
         let outcome = self.taker.take().expect("waited for");
         note_read(&outcome);
@@ -507,6 +508,7 @@ impl<T> Greenlet<T> {
 }
 
 /// Whoever has the outcome knows of a panic.
+#[inline]
 fn note_read<T>(outcome: &Outcome<T>) {
     if let Err(error) = outcome {
         error.note_read();
