@@ -195,6 +195,7 @@ pub(crate) fn set_timed(timed: bool) {
 static BYSTANDERS: AtomicUsize = AtomicUsize::new(0);
 
 /// How many of the process's threads can wake nobody, for the deadlock rule.
+#[cfg(target_os = "linux")]
 pub(super) fn bystanders() -> usize {
     // SeqCst: see `Bystander::act`.
     BYSTANDERS.load(Ordering::SeqCst)

@@ -12,7 +12,7 @@ use super::Hub;
 use super::record::Life;
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
-use crate::rt::watch::{self, WATCHED};
+use crate::rt::watch::WATCHED;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -144,6 +144,7 @@ impl Hub {
 fn alone_in_process() -> bool {
     #[cfg(target_os = "linux")]
     let alone = || {
+        use crate::rt::watch;
         use std::os::unix::fs::MetadataExt;
         let threads = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
         // The directory's own two links, and one for each thread.
