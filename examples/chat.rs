@@ -3,11 +3,17 @@
 //! room, but for `/join ROOM`, `/who`, `/kick NAME`, `/quit` and `/shutdown`.
 //!
 //! A connection has two greenlets, one that reads and one that writes what others put into
-//! the member's queue, so that a slow client holds nobody up.
+//! the member's queue, so that a slow client holds nobody up. With feature `signal` it writes to
+//! stderr what all greenlets do when it gets SIGUSR1.
 
 use greenlet::net::{Server, TcpStream};
 use greenlet::sync::{Event, Queue};
 use greenlet::{Local, scope, timeout, wait_any};
+#[cfg(feature = "signal")]
+use greenlet::{
+    dump_all,
+    signal::{SIGUSR1, Signals},
+};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -133,14 +139,29 @@ fn serve(chat: &Chat, stream: &TcpStream) {
     });
 }
 
+/// Writes to stderr what all greenlets do, at each of these signals.
+#[cfg(feature = "signal")]
+fn dump_at(signals: &Signals) -> io::Result<()> {
+    loop {
+        signals.wait()?;
+        eprint!("{}", dump_all(Duration::from_secs(1)));
+    }
+}
+
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_owned());
     let server = Server::bind(address)?.max_connections(1000);
+    #[cfg(feature = "signal")]
+    let signals = Signals::new([SIGUSR1])?;
     println!("{}", server.local_addr());
     let chat = Chat::default();
     scope(|s| {
+        #[cfg(feature = "signal")]
+        let dumps = s.spawn(|| dump_at(&signals));
         let running = s.spawn(|| server.run(|stream, _peer| serve(&chat, &stream)));
         wait_any(&[&running, &chat.closing]);
+        #[cfg(feature = "signal")]
+        dumps.kill();
         server.stop(2 * GRACE).map(drop)
     })
 }

@@ -1,5 +1,6 @@
 //! A small HTTP/1.1 server: `http_server ADDR [--log]` prints the address that it has bound
-//! (port 0 is any free one) and serves until SIGINT or SIGTERM, gracefully.
+//! (port 0 is any free one) and serves until SIGINT or SIGTERM, gracefully. At SIGUSR1 it writes to
+//! stderr what all greenlets do.
 //!
 //! One greenlet for each connection, in plain blocking style: keep-alive, pipelining, limits on
 //! head, body and time. `httparse` reads the heads; everything else is here.
@@ -11,9 +12,9 @@
 //! ```
 
 use greenlet::net::{Server, Shutdown, TcpStream};
-use greenlet::signal::{SIGINT, SIGTERM, Signals};
+use greenlet::signal::{SIGINT, SIGTERM, SIGUSR1, Signals};
 use greenlet::sync::{Event, Semaphore};
-use greenlet::{Local, scope, timeout, wait_any};
+use greenlet::{Local, dump_all, scope, timeout, wait_any};
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -307,19 +308,30 @@ fn parse(input: &mut Vec<u8>) -> Result<Option<(Request, usize, bool)>, End> {
     Ok(Some((request, length, asks)))
 }
 
+/// Writes to stderr what all greenlets do, at each of these signals.
+fn dump_at(signals: &Signals) -> io::Result<()> {
+    loop {
+        signals.wait()?;
+        eprint!("{}", dump_all(Duration::from_secs(1)));
+    }
+}
+
 fn serve(address: &str) -> io::Result<()> {
     // A connection is an open file; the system lets a process have more if it asks.
     rlimit::increase_nofile_limit(u64::MAX)?;
     let signals = Signals::new([SIGINT, SIGTERM])?;
+    let looks = Signals::new([SIGUSR1])?;
     let server = Server::bind(address)?.max_connections(CONNECTIONS);
     println!("{}", server.local_addr());
     let stopped = scope(|s| {
         // That a client is gone ends its connection, and nothing else.
         let running = s.spawn(|| server.run(|stream, _peer| drop(Connection::new(stream).run())));
         let told = s.spawn(|| signals.wait());
+        let dumps = s.spawn(|| dump_at(&looks));
         // The first of these ends it.
         wait_any(&[&running, &told]);
         told.kill();
+        dumps.kill();
         STOPPING.set();
         server.stop(GRACE)
     })?;

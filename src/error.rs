@@ -1,12 +1,14 @@
 //! Every public error of the crate root. A leaf: all may use it.
 
 use crate::rt::coroutine::Unwind;
+use crate::statistics::Runner;
+use crate::unjoined;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a greenlet has no value.
 ///
@@ -43,6 +45,7 @@ impl JoinError {
     /// The error for what came out of a greenlet's body.
     pub(crate) fn from_unwind(
         greenlet: impl FnOnce() -> String,
+        runner: impl FnOnce() -> Runner,
         payload: Box<dyn Any + Send>,
     ) -> Self {
         match Unwind::of(&*payload) {
@@ -51,7 +54,7 @@ impl JoinError {
             // it again outside of the frame.
             _ => JoinError::Panicked {
                 greenlet: greenlet(),
-                payload: PanicPayload::new(payload),
+                payload: PanicPayload::new(runner(), payload),
             },
         }
     }
@@ -97,14 +100,22 @@ impl JoinError {
     /// ```
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self {
-            JoinError::Panicked { payload, .. } => Ok(payload.take().unwrap_or_else(|| {
+            JoinError::Panicked { mut payload, .. } => Ok(payload.take().unwrap_or_else(|| {
                 // As a panic's own payload would be.
-                match payload.text {
+                match std::mem::take(&mut payload.0.text) {
                     Cow::Borrowed(text) => Box::new(text),
                     Cow::Owned(text) => Box::new(text),
                 }
             })),
             other => Err(other),
+        }
+    }
+
+    /// Somebody has been told.
+    #[cold]
+    pub(crate) fn note_read(&self) {
+        if let JoinError::Panicked { payload, .. } = self {
+            payload.lock().unread = None;
         }
     }
 
@@ -131,14 +142,23 @@ impl JoinError {
 ///     other => panic!("{other}"),
 /// }
 /// ```
-pub struct PanicPayload {
+pub struct PanicPayload(Box<Panic>);
+
+/// Apart, since every outcome has room for one, and is moved about.
+struct Panic {
     /// Kept apart, since a scope may take the payload to raise it.
     text: Cow<'static, str>,
-    payload: Mutex<Option<Box<dyn Any + Send>>>,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    payload: Option<Box<dyn Any + Send>>,
+    /// Whose it is, until somebody has been told.
+    unread: Option<Runner>,
 }
 
 impl PanicPayload {
-    fn new(payload: Box<dyn Any + Send>) -> Self {
+    fn new(runner: Runner, payload: Box<dyn Any + Send>) -> Self {
         let text = if let Some(text) = payload.downcast_ref::<&'static str>() {
             Cow::Borrowed(*text)
         } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -146,22 +166,38 @@ impl PanicPayload {
         } else {
             Cow::Borrowed("a value that is not a message")
         };
-        PanicPayload {
+        PanicPayload(Box::new(Panic {
             text,
-            payload: Mutex::new(Some(payload)),
-        }
+            held: Mutex::new(Held {
+                payload: Some(payload),
+                unread: Some(runner),
+            }),
+        }))
     }
 
     fn take(&self) -> Option<Box<dyn Any + Send>> {
-        let mut payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner);
-        payload.take()
+        self.lock().payload.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PanicPayload {
+    fn drop(&mut self) {
+        let Panic { text, held } = &mut *self.0;
+        let held = held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(runner), Some(payload)) = (&held.unread, &held.payload) {
+            unjoined::tell(runner, text, &**payload);
+        }
     }
 }
 
 impl fmt::Display for PanicPayload {
     /// The message of an ordinary panic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 

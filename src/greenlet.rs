@@ -13,7 +13,7 @@ use crate::rt::wait::{Latch, Source};
 use crate::start::{self, Control, Outcome, OutcomeTaker, Settings, Watch};
 use std::fmt;
 use std::io;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,12 +37,13 @@ use std::time::Duration;
 /// g.join().unwrap();
 /// assert_eq!(shared.get(), 2);
 /// ```
+#[track_caller]
 pub fn spawn<F, T>(f: F) -> Greenlet<T>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::default(), None, f, (), |job| job)
+    Greenlet::start(Settings::here(), None, f, (), |job| job)
 }
 
 /// Starts a greenlet after a delay. A kill before that ends it at once, unrun.
@@ -55,12 +56,13 @@ where
 /// let g = greenlet::spawn_later(Duration::from_millis(2), || 7);
 /// assert_eq!(g.join().unwrap(), 7);
 /// ```
+#[track_caller]
 pub fn spawn_later<F, T>(delay: Duration, f: F) -> Greenlet<T>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::default(), Some(delay), f, (), |job| job)
+    Greenlet::start(Settings::here(), Some(delay), f, (), |job| job)
 }
 
 /// Settings of a greenlet: its name and the size of its stack.
@@ -81,6 +83,7 @@ pub struct Builder {
 }
 
 impl Default for Builder {
+    #[track_caller]
     fn default() -> Self {
         Builder::new()
     }
@@ -94,9 +97,10 @@ impl Builder {
     /// ```
     /// assert_eq!(greenlet::Builder::new().spawn(|| 1).unwrap().join().unwrap(), 1);
     /// ```
+    #[track_caller]
     pub fn new() -> Self {
         Builder {
-            settings: Settings::default(),
+            settings: Settings::here(),
         }
     }
 
@@ -145,12 +149,26 @@ impl Builder {
     /// ```
     /// assert_eq!(greenlet::Builder::new().spawn(|| 1).unwrap().join().unwrap(), 1);
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<Greenlet<T>>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        Ok(Greenlet::start(self.checked()?, None, f, (), |job| job))
+        Ok(Greenlet::start(
+            self.here().checked()?,
+            None,
+            f,
+            (),
+            |job| job,
+        ))
+    }
+
+    /// Spawned by the caller, wherever the settings were made.
+    #[track_caller]
+    pub(crate) fn here(mut self) -> Self {
+        self.settings.place = Location::caller();
+        self
     }
 
     pub(crate) fn checked(mut self) -> io::Result<Settings> {
@@ -197,12 +215,13 @@ impl<T> Greenlet<T> {
     }
 
     /// On the hub of that inbox.
+    #[track_caller]
     pub(crate) fn start_on<F>(inbox: &Arc<Inbox>, f: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let taker = start::spawn_on(inbox, Settings::default(), f);
+        let taker = start::spawn_on(inbox, Settings::here(), f);
         Greenlet { taker }
     }
 
@@ -248,8 +267,11 @@ impl<T> Greenlet<T> {
         Some((self.control().record()?, self.control().id))
     }
 
+    #[inline]
     pub(crate) fn taken(self) -> Outcome<T> {
-        self.taker.take().expect("waited for")
+        let outcome = self.taker.take().expect("waited for");
+        note_read(&outcome);
+        outcome
     }
 
     #[inline(always)]
@@ -440,7 +462,8 @@ impl<T> Greenlet<T> {
     /// assert!(g.error().unwrap().is_panic());
     /// ```
     pub fn error(&self) -> Option<&JoinError> {
-        self.latch().get()?.as_ref().err()
+        let error = self.latch().get()?.as_ref().err();
+        error.inspect(|error| error.note_read())
     }
 
     /// Calls `f` with the outcome when the greenlet ends: on the ended greenlet's
@@ -465,6 +488,14 @@ impl<T> Greenlet<T> {
     /// assert_eq!(*forwarded.wait().unwrap(), 7);
     /// ```
     pub fn link(&self, f: impl FnOnce(&Result<T, JoinError>) + Send + 'static) {
+        self.link_unread(|outcome| {
+            note_read(outcome);
+            f(outcome);
+        });
+    }
+
+    /// The same for a link that does not look at the outcome.
+    pub(crate) fn link_unread(&self, f: impl FnOnce(&Result<T, JoinError>) + Send + 'static) {
         let mut links = self.control().links();
         match self.latch().get() {
             None => links.push(Box::new(f)),
@@ -473,6 +504,14 @@ impl<T> Greenlet<T> {
                 park::no_switch(|| contain(|| f(outcome)));
             }
         }
+    }
+}
+
+/// Whoever has the outcome knows of a panic.
+#[inline]
+fn note_read<T>(outcome: &Outcome<T>) {
+    if let Err(error) = outcome {
+        error.note_read();
     }
 }
 

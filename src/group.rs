@@ -117,6 +117,7 @@ impl Group {
     /// assert_eq!(member.join().unwrap(), 42);
     /// assert_eq!(group.len(), 0);
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
@@ -173,7 +174,7 @@ impl Group {
             }
         }
         let (shared, id) = (self.shared.clone(), greenlet.id());
-        greenlet.link(move |_| {
+        greenlet.link_unread(move |_| {
             shared.leave(id);
             drop(held);
         });

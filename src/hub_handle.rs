@@ -1,6 +1,7 @@
 //! Reaching a hub from other threads: [`HubHandle`], [`HubThread`], and the
 //! process-wide [`deadlock_after`].
 
+use crate::dump::{self, Dump};
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::hub;
@@ -9,6 +10,7 @@ use crate::rt::park;
 use crate::rt::sync::Arc;
 use crate::rt::task::Site;
 use crate::rt::wait::Latch;
+use crate::statistics::HubStatistics;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
@@ -69,12 +71,64 @@ impl HubHandle {
     /// # Examples
     ///
     /// See [`HubHandle`].
+    #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         Greenlet::start_on(&self.inbox, f)
+    }
+
+    /// What the greenlets of that hub do now. Of the calling thread's own hub at once, as
+    /// [`dump`](crate::dump()); another one is asked and answers at the end of its turn, if its
+    /// thread gets to it within `limit`. If not, that is what the dump says.
+    ///
+    /// # Timeouts and kills
+    ///
+    /// As [`dump_all`](crate::dump_all).
+    ///
+    /// # Panics
+    ///
+    /// As [`dump_all`](crate::dump_all).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let worker = greenlet::HubThread::start("worker").unwrap();
+    /// let dump = worker.handle().dump(std::time::Duration::from_secs(5));
+    /// assert!(dump.to_string().starts_with("hub of thread 'worker': 0 greenlets"));
+    /// # worker.stop();
+    /// # worker.join().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn dump(&self, limit: Duration) -> Dump {
+        dump::dump_of(&self.inbox, limit)
+    }
+
+    /// The numbers of that hub, as [`statistics`](crate::statistics()); `None` if it has ended,
+    /// or does not answer within `limit`.
+    ///
+    /// # Timeouts and kills
+    ///
+    /// As [`dump_all`](crate::dump_all).
+    ///
+    /// # Panics
+    ///
+    /// As [`dump_all`](crate::dump_all).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let worker = greenlet::HubThread::start("worker").unwrap();
+    /// let numbers = worker.handle().statistics(std::time::Duration::from_secs(5));
+    /// assert_eq!(numbers.unwrap().greenlets, 0);
+    /// # worker.stop();
+    /// # worker.join().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn statistics(&self, limit: Duration) -> Option<HubStatistics> {
+        dump::statistics_of(&self.inbox, limit)
     }
 
     /// True once the hub has ended.

@@ -54,6 +54,8 @@
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
+//! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
 //! # Promises
@@ -121,6 +123,16 @@
 //!
 //! What is prevented is tried in `tests/soundness.rs` and `tests/refused.rs`.
 //!
+//! # Tracing
+//!
+//! With feature `tracing`, which is not a default, the crate emits events for the crate `tracing`
+//! with target `greenlet`: at debug level `spawn` (`id`, `name`, `parent`, `place`), `kill` and `end`
+//! (`id`), at trace level `start`, `wait` (`id`, `operation`, `place`) and `wake` (`id`, `outcome`:
+//! `woken`, `expired`, `interrupted`). A `wait` that is a yield has no `wake`; the id of a root is 0.
+//! The subscriber runs in the middle of waits and in the hub's loop: its own waits in this crate
+//! panic, its panics are caught, and what it does holds the thread up. There are no spans, for the
+//! reason that stands under Soundness; without the feature there is nothing.
+//!
 //! # Limits
 //!
 //! - A lock of std or parking_lot that is held across a wait stops the whole thread if
@@ -140,6 +152,7 @@
 
 mod as_completed;
 mod current;
+mod dump;
 mod error;
 pub mod fs;
 mod future;
@@ -158,14 +171,18 @@ pub mod select;
 #[cfg(all(unix, feature = "signal"))]
 pub mod signal;
 mod start;
+mod statistics;
 pub mod sync;
 pub mod testing;
 mod thread_pool;
 mod timeout;
+mod unjoined;
 mod waitable;
+mod watchdog;
 
 pub use as_completed::{AsCompleted, as_completed};
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
+pub use dump::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump, dump, dump_all};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};
 pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
@@ -175,9 +192,14 @@ pub use join::{Joinable, join_all, kill_all};
 pub use local::{Local, Unset};
 pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
+pub use statistics::{
+    HubStatistics, PoolStatistics, Runner, ThreadPoolStatistics, TimeSlice, statistics, time_slices,
+};
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};
+pub use unjoined::{UnjoinedPanic, clear_unjoined_panic_hook, set_unjoined_panic_hook};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
+pub use watchdog::{HeldUp, Watchdog, watchdog};
 
 /// The README's program is compiled and run with the documentation's.
 #[cfg(doctest)]

@@ -5,21 +5,26 @@
 
 use crate::current::{checkpoint, current};
 use crate::error::JoinError;
-use crate::greenlet::{Builder, Greenlet, spawn};
+use crate::greenlet::{Builder, Greenlet};
 use crate::group::Group;
 use crate::join;
 use crate::rt::clock::Limit;
 use crate::rt::park;
 use crate::rt::task::Site;
+use crate::start::Settings;
+use crate::statistics::PoolStatistics;
 use crate::sync::{BoundedSemaphore, OwnedPermit, Queue, Semaphore};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::FusedIterator;
-use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where a call stands in the program.
+type Place = &'static Location<'static>;
 
 /// A [`Group`] with a limit: at most so many members at a time. Who spawns one more waits.
 ///
@@ -121,7 +126,8 @@ impl Pool {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        self.spawn_since(self.members.kills(), "Pool::spawn", f)
+        let from = Location::caller();
+        self.spawn_since(self.members.kills(), "Pool::spawn", from, f)
     }
 
     /// As [`spawn`](Pool::spawn), if a place is free and nobody waits for it. Never switches.
@@ -139,13 +145,14 @@ impl Pool {
     /// assert_eq!(full.into_inner()(), 2); // run here instead
     /// # pool.join();
     /// ```
+    #[track_caller]
     pub fn try_spawn<F, T>(&self, f: F) -> Result<Greenlet<T>, PoolFull<F>>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
         match self.places.try_acquire_owned() {
-            Some(place) => Ok(self.start(self.members.kills(), place, f)),
+            Some(place) => Ok(self.start(self.members.kills(), Location::caller(), place, f)),
             None => Err(PoolFull(f)),
         }
     }
@@ -176,7 +183,7 @@ impl Pool {
         let begun = self.members.kills();
         let limit = Limit::After(limit);
         match self.places.acquire_for("Pool::spawn_timeout", 1, limit) {
-            Some(place) => Ok(self.start(begun, place, f)),
+            Some(place) => Ok(self.start(begun, Location::caller(), place, f)),
             None => Err(PoolFull(f)),
         }
     }
@@ -216,7 +223,7 @@ impl Pool {
         F: Fn(I::Item) -> T + 'static,
         T: 'static,
     {
-        let (begun, f) = (self.members.kills(), Rc::new(f));
+        let (begun, from, f) = (self.members.kills(), Location::caller(), Rc::new(f));
         let mut left = Left(Vec::new());
         let mut cut = None;
         for (index, input) in inputs.into_iter().enumerate() {
@@ -225,7 +232,7 @@ impl Pool {
                 break;
             }
             let f = f.clone();
-            let member = self.spawn_since(begun, "Pool::map", move || f(input));
+            let member = self.spawn_since(begun, "Pool::map", from, move || f(input));
             left.0.push(member);
         }
         join::wait_for(&left.0, "Pool::map");
@@ -252,6 +259,7 @@ impl Pool {
     /// let some: Vec<_> = thirds.take(5).map(Result::ok).collect();
     /// assert_eq!(some, [Some(4), Some(6), Some(12), None, Some(-12)]);
     /// ```
+    #[track_caller]
     pub fn imap<I, F, T>(&self, inputs: I, f: F) -> Imap<T>
     where
         I: IntoIterator<Item: 'static> + 'static,
@@ -276,6 +284,7 @@ impl Pool {
     /// });
     /// assert_eq!(ended.map(Result::unwrap).collect::<Vec<_>>(), [10, 20, 30]);
     /// ```
+    #[track_caller]
     pub fn imap_unordered<I, F, T>(&self, inputs: I, f: F) -> Imap<T>
     where
         I: IntoIterator<Item: 'static> + 'static,
@@ -284,11 +293,12 @@ impl Pool {
     {
         self.lazy_map(inputs, f, |turns, index, member| {
             let turns = turns.clone();
-            member.link(move |_| turns.tell(Turn::Of(index)));
+            member.link_unread(move |_| turns.tell(Turn::Of(index)));
         })
     }
 
     /// `started` sees to it that the position's turn is told of, now or later.
+    #[track_caller]
     fn lazy_map<I, F, T>(
         &self,
         inputs: I,
@@ -305,6 +315,7 @@ impl Pool {
             members: RefCell::default(),
             taken: Cell::new(0),
         });
+        let from = Location::caller();
         let (pool, shared, f) = (self.clone(), course.clone(), Rc::new(f));
         let feed = move |room: &Semaphore| {
             let mut inputs = inputs.into_iter();
@@ -314,7 +325,8 @@ impl Pool {
                 room.acquire().forget();
                 let Some(input) = inputs.next() else { return };
                 let (index, f) = (shared.taken.get(), f.clone());
-                let member = pool.spawn(move || f(input));
+                let begun = pool.members.kills();
+                let member = pool.spawn_since(begun, "Pool::spawn", from, move || f(input));
                 shared.taken.set(index + 1);
                 started(&shared.turns, index, &member);
                 shared.members.borrow_mut().insert(index, member);
@@ -332,7 +344,13 @@ impl Pool {
 
     /// A new member, once there is a place; it is killed if the pool has been since `begun`.
     #[track_caller]
-    fn spawn_since<F, T>(&self, begun: u64, operation: &'static str, f: F) -> Greenlet<T>
+    fn spawn_since<F, T>(
+        &self,
+        begun: u64,
+        operation: &'static str,
+        from: Place,
+        f: F,
+    ) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
@@ -345,15 +363,16 @@ impl Pool {
                 place.expect("only a limit ends it without one")
             }
         };
-        self.start(begun, place, f)
+        self.start(begun, from, place, f)
     }
 
-    fn start<F, T>(&self, begun: u64, place: OwnedPermit, f: F) -> Greenlet<T>
+    /// `from` is the call that spawns.
+    fn start<F, T>(&self, begun: u64, from: Place, place: OwnedPermit, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let member = spawn(f);
+        let member = Greenlet::start(Settings::at(from), None, f, (), |job| job);
         self.members.track(&member, place);
         if self.members.kills() != begun {
             member.kill();
@@ -469,6 +488,26 @@ impl Pool {
     /// ```
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Its members and places, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = greenlet::Pool::new(3);
+    /// pool.spawn(|| ());
+    /// assert_eq!((pool.statistics().members, pool.statistics().free), (1, 2));
+    /// # pool.join();
+    /// ```
+    pub fn statistics(&self) -> PoolStatistics {
+        let places = self.places.statistics();
+        PoolStatistics {
+            size: self.size,
+            members: self.members.len(),
+            free: places.available,
+            waiting: places.waiting,
+        }
     }
 
     /// How many places are free.

@@ -24,7 +24,9 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind,
+};
 use std::rc::Rc;
 
 #[cfg(all(unix, feature = "net"))]
@@ -35,6 +37,8 @@ struct Family {
     /// Who opened the scope, as the hub finds it: record and id.
     owner: (usize, u64),
     frame: u64,
+    /// Where it was opened.
+    place: &'static Location<'static>,
     children: Monitor<Children>,
     /// Ids and records of the children that are alive, in order of spawning, for
     /// killing them.
@@ -99,6 +103,10 @@ impl Watch for Child {
             state.running == 0
         });
     }
+
+    fn scope(&self) -> Option<&'static Location<'static>> {
+        Some(self.0.place)
+    }
 }
 
 impl Family {
@@ -154,6 +162,7 @@ impl<'scope> Scope<'scope, '_> {
     /// });
     /// assert_eq!(total, 3);
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedGreenlet<'scope, T>
     where
         F: FnOnce() -> T + 'scope,
@@ -177,6 +186,7 @@ impl<'scope> Scope<'scope, '_> {
     ///     assert_eq!(s.spawn_with(child, || 1).unwrap().name(), Some("child"));
     /// });
     /// ```
+    #[track_caller]
     pub fn spawn_with<F, T>(
         &'scope self,
         settings: Builder,
@@ -186,7 +196,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        self.spawn_watched(settings, f, Child(self.family.clone()))
+        self.spawn_watched(settings.here(), f, Child(self.family.clone()))
     }
 
     fn spawn_watched<F, T, W>(
@@ -377,6 +387,7 @@ where
         family: Rc::new(Family {
             owner: hub.address_of(hub.current()),
             frame,
+            place: site.place,
             children: Monitor::new(
                 0,
                 Children {

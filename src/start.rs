@@ -7,7 +7,7 @@
 
 use crate::error::JoinError;
 use crate::rt::coroutine::{Job, Order};
-use crate::rt::hub::{self, Hub, Refusal, Spawn};
+use crate::rt::hub::{self, Birth, Hub, Refusal, Spawn};
 use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
 use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
@@ -15,8 +15,9 @@ use crate::rt::stack;
 use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::rt::task::{Locals, Name};
 use crate::rt::wait::{self, Giver, Taker};
+use crate::statistics::Runner;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,13 +26,25 @@ use std::time::Duration;
 pub(crate) struct Settings {
     pub(crate) name: Option<Name>,
     pub(crate) stack_size: usize,
+    /// The call that spawns.
+    pub(crate) place: &'static Location<'static>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// The defaults, for the caller that spawns.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn here() -> Self {
+        Settings::at(Location::caller())
+    }
+
+    /// The same for one that spawns in somebody's name.
+    #[inline]
+    pub(crate) fn at(place: &'static Location<'static>) -> Self {
         Settings {
             name: None,
             stack_size: stack::DEFAULT_SIZE,
+            place,
         }
     }
 }
@@ -126,6 +139,10 @@ pub(crate) trait Watch {
     fn ending(&self, _failed: Option<&JoinError>, _joined: bool) {}
     /// Everything that the job owned is dropped.
     fn ended(&self, _id: u64) {}
+    /// Where the scope was opened that it belongs to.
+    fn scope(&self) -> Option<&'static Location<'static>> {
+        None
+    }
 }
 
 impl Watch for () {
@@ -207,7 +224,15 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
                     // Peeked at, not taken: the thread may end while the body waits.
                     let giver = self.giver.take();
                     let label = || giver.as_ref().map_or(String::new(), |g| g.extra().label());
-                    let error = JoinError::from_unwind(label, payload);
+                    let runner = || Runner {
+                        id: giver.as_ref().map_or(0, |g| g.extra().id),
+                        name: giver.as_ref().and_then(|g| g.extra().name.clone()),
+                        spawned_at: match &party {
+                            Party::Hub(_, record) => record.birth().map(|birth| birth.place),
+                            Party::Thread(_) => None,
+                        },
+                    };
+                    let error = JoinError::from_unwind(label, runner, payload);
                     self.giver.set(giver);
                     error
                 });
@@ -255,12 +280,19 @@ where
     }
     let hub = park::hub();
     let (giver, taker) = new_pair(&settings, hub.inbox().clone());
+    let birth = Birth {
+        place: settings.place,
+        parent: hub.current().id(),
+        scope: watch.scope(),
+        at: hub.turn_began(),
+    };
     let job = Rc::new(Start::new(f, giver, watch));
     let spawn = Spawn {
         id: taker.extra().id,
         job: erase(job.clone()),
         name: settings.name,
         stack_size: settings.stack_size,
+        birth,
         delay,
     };
     match hub.spawn(spawn) {
@@ -296,6 +328,7 @@ struct Parcel<F, T> {
     body: F,
     giver: OutcomeGiver<T>,
     settings: Settings,
+    parent: u64,
 }
 
 impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parcel<F, T> {
@@ -303,14 +336,21 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
         let (id, name) = (self.giver.extra().id, self.settings.name);
         // The job owns the giver from here on; the handle learns the record now.
         let job = Rc::new(Start::new(self.body, self.giver, ()));
+        let hub = park::hub();
         let spawn = Spawn {
             id,
             job: job.clone(),
             name,
             stack_size: self.settings.stack_size,
+            birth: Birth {
+                place: self.settings.place,
+                parent: self.parent,
+                scope: None,
+                at: hub.turn_began(),
+            },
             delay: None,
         };
-        match park::hub().spawn(spawn) {
+        match hub.spawn(spawn) {
             Err(refusal) => {
                 // Leaked, since this is the hub's loop, where no destructor of the
                 // program's may run; with not even one stack to be had there is no
@@ -323,7 +363,7 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
                 let killed = giver.extra().take_in(index);
                 job.giver.set(Some(giver));
                 if killed {
-                    park::hub().kill(index, id);
+                    hub.kill(index, id);
                 }
             }
         }
@@ -346,6 +386,7 @@ where
         body: f,
         giver,
         settings,
+        parent: Hub::get().map_or(0, |hub| hub.current().id()),
     });
     if Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), inbox)) {
         parcel.deliver();

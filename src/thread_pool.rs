@@ -7,6 +7,7 @@ use crate::rt::report::contain;
 use crate::rt::sync::panicking;
 use crate::rt::task::Site;
 use crate::rt::{clock::Limit, wait::Latch};
+use crate::statistics::ThreadPoolStatistics;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -243,6 +244,25 @@ impl ThreadPool {
         self.shared.lock().queue.len()
     }
 
+    /// Its threads and its jobs, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = greenlet::ThreadPool::new(3);
+    /// pool.unblock(|| ());
+    /// assert_eq!(pool.statistics().threads, 1);
+    /// ```
+    pub fn statistics(&self) -> ThreadPoolStatistics {
+        let state = self.shared.lock();
+        ThreadPoolStatistics {
+            threads: state.threads,
+            busy: state.threads - state.free,
+            queued: state.queue.len(),
+            max_threads: state.max_threads,
+        }
+    }
+
     /// Sets how many threads there may be. More are started at once if jobs are queued; if
     /// there are too many, idle ones end now and busy ones when their job is done.
     ///
@@ -390,16 +410,12 @@ impl Drop for ThreadPool {
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (threads, free, queued, max_threads) = {
-            let state = self.shared.lock();
-            let queued = state.queue.len();
-            (state.threads, state.free, queued, state.max_threads)
-        };
+        let numbers = self.statistics();
         f.debug_struct("ThreadPool")
-            .field("threads", &threads)
-            .field("busy", &(threads - free))
-            .field("queued", &queued)
-            .field("max_threads", &max_threads)
+            .field("threads", &numbers.threads)
+            .field("busy", &numbers.busy)
+            .field("queued", &numbers.queued)
+            .field("max_threads", &numbers.max_threads)
             .finish()
     }
 }

@@ -1,16 +1,20 @@
 //! The auto traits of every public type, as a table: a change breaks it loudly.
 
 use greenlet::sync::{
-    ArcMutexGuard, AsyncResult, BoundedSemaphore, Condvar, Event, GetError, GreenletId, Iter,
-    LifoQueue, MappedMutexGuard, Mutex, MutexGuard, OwnedPermit, Permit, PriorityQueue, PutError,
-    Queue, RawMutex, RawRwLock, ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock,
-    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, TryIter,
+    ArcMutexGuard, AsyncResult, AsyncResultStatistics, BoundedSemaphore, Condvar,
+    CondvarStatistics, Event, EventStatistics, GetError, GreenletId, Iter, LifoQueue,
+    MappedMutexGuard, Mutex, MutexGuard, OwnedPermit, Permit, PriorityQueue, PutError, Queue,
+    QueueStatistics, RawMutex, RawRwLock, ReentrantMutex, ReentrantMutexGuard, ReleaseError,
+    RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore,
+    SemaphoreStatistics, TryIter,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    AsCompleted, Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError,
-    JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool,
-    Timeout, TimeoutHandle, Unset, fs,
+    AsCompleted, Builder, Current, Dump, Elapsed, Greenlet, GreenletDump, GreenletState, Group,
+    HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics, HubThread, Imap, JoinError, JoinFuture,
+    Local, MapError, PanicPayload, Pool, PoolFull, PoolStatistics, Runner, Scope, ScopedGreenlet,
+    ThreadPool, ThreadPoolStatistics, TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset,
+    Watchdog, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -117,6 +121,24 @@ fn the_table() {
         JoinError:                            true  true;
         Elapsed:                              true  true;
         Unset:                                true  true;
+        Dump:                                 true  true;
+        HubDump:                              true  true;
+        HubAnswer:                            true  true;
+        GreenletDump:                         true  true;
+        GreenletState:                        true  true;
+        HubStatistics:                        true  true;
+        Runner:                               true  true;
+        TimeSlice:                            true  true;
+        HeldUp:                               true  true;
+        Watchdog:                             true  true;
+        UnjoinedPanic<'static>:               false false;
+        EventStatistics:                      true  true;
+        AsyncResultStatistics:                true  true;
+        QueueStatistics:                      true  true;
+        SemaphoreStatistics:                  true  true;
+        CondvarStatistics:                    true  true;
+        PoolStatistics:                       true  true;
+        ThreadPoolStatistics:                 true  true;
     }
 }
 

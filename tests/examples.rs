@@ -158,6 +158,46 @@ mod servers {
         }
     }
 
+    /// Each with a client that waits to be served, so that there is a connection to be seen.
+    #[cfg(feature = "signal")]
+    #[test]
+    fn servers_say_what_they_do_at_sigusr1() {
+        use std::net::TcpStream;
+
+        for name in ["echo_server", "chat", "http_server"] {
+            let mut command = Command::new(example(name));
+            command.arg("127.0.0.1:0").stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut address = String::new();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            out.read_line(&mut address).unwrap();
+            let said = BufReader::new(child.stderr.take().unwrap());
+            let address = address.trim().to_owned();
+            let server = Server { child, address };
+            let _client = TcpStream::connect(&server.address).unwrap();
+            // Until the connection is served and the greenlet that takes the dump is there.
+            let mut lines = said.lines().map(Result::unwrap);
+            let (mut has_dumper, mut has_connection) = (false, false);
+            while !(has_dumper && has_connection) {
+                thread::sleep(Duration::from_millis(50));
+                // SAFETY: no memory is involved, and the child is not waited for yet.
+                let sent = unsafe { libc::kill(server.child.id() as i32, libc::SIGUSR1) };
+                assert_eq!(sent, 0);
+                let head = lines.next().unwrap_or_else(|| panic!("{name} has ended"));
+                assert!(head.starts_with("hub of thread 'main': "), "{head}");
+                let number = |part: &str| part.split(' ').next().unwrap().parse::<usize>();
+                let greenlets = number(head.split("': ").nth(1).unwrap()).unwrap();
+                let all: Vec<String> = lines.by_ref().take(greenlets + 1).collect();
+                assert!(all[0].starts_with("  root: waits in "), "{all:?}");
+                has_dumper = all
+                    .iter()
+                    .any(|line| line.contains(": running; spawned at "));
+                has_connection = all.iter().any(|line| line.contains("TcpStream::read at "));
+            }
+        }
+    }
+
     fn load(address: &str, connections: u32, seconds: u32) -> Command {
         let mut load = Command::new(example("echo_load"));
         load.args([address, "--connections", &connections.to_string()]);

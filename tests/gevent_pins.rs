@@ -2311,8 +2311,8 @@ fn deadlock_report_names_everyone_who_waits() {
         }
         assert_eq!(
             report.matches("gevent_pins.rs").count(),
-            3,
-            "both greenlets and the root, each with its place"
+            5,
+            "both greenlets and the root, each with its place, and where the two were spawned"
         );
         e.set();
         q.put(1).expect("open");

@@ -18,6 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/inbox", &[]),
     ("rt/poller", &["rt/inbox", "rt/coroutine"]),
     ("rt/task", &["rt/timers", "rt/coroutine"]),
+    ("rt/watch", &["rt/inbox", "rt/task"]),
+    // The records of births are the hub's, whom it tells of them.
+    ("rt/trace", &["rt/task", "rt/hub/Birth"]),
     (
         "rt/hub",
         &[
@@ -26,29 +29,51 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt/timers",
             "rt/coroutine",
             "rt/stack",
+            "rt/watch",
+            "rt/trace",
         ],
+    ),
+    (
+        "rt/hub/look",
+        &["rt/hub", "rt/task", "rt/stack", "rt/watch"],
     ),
     (
         "rt/hub/record",
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
-    ("rt/hub/idle", &["rt/hub"]),
+    ("rt/hub/idle", &["rt/hub", "rt/watch"]),
     (
         "rt/hub/outside",
         &["rt/hub", "rt/inbox", "rt/poller", "rt/coroutine"],
     ),
     (
         "rt/hub/turns",
-        &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
+        &[
+            "rt/hub",
+            "rt/inbox",
+            "rt/timers",
+            "rt/coroutine",
+            "rt/trace",
+        ],
     ),
-    ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
+    (
+        "rt/hub/greenlets",
+        &["rt/hub", "rt/coroutine", "rt/stack", "rt/trace"],
+    ),
     (
         "rt/hub/end",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
+        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/watch"],
     ),
     (
         "rt/park",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/poller", "rt/coroutine"],
+        &[
+            "rt/hub",
+            "rt/task",
+            "rt/inbox",
+            "rt/poller",
+            "rt/coroutine",
+            "rt/trace",
+        ],
     ),
     (
         "rt/wait",
@@ -65,16 +90,24 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
-    ("error", &["rt/coroutine"]),
+    ("error", &["rt/coroutine", "statistics", "unjoined"]),
+    ("unjoined", &["rt", "statistics"]),
     ("current", &["rt"]),
-    ("start", &["rt"]),
+    ("start", &["rt", "statistics"]),
     ("greenlet", &["rt", "start"]),
-    ("hub_handle", &["rt", "greenlet", "run", "shield"]),
+    (
+        "hub_handle",
+        &["rt", "greenlet", "run", "shield", "dump", "statistics"],
+    ),
+    ("statistics", &["rt"]),
+    ("watchdog", &["rt", "statistics"]),
+    ("dump", &["rt", "statistics"]),
+    ("dump/text", &["dump", "statistics"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
     ("scope/apart", &["scope", "start", "greenlet"]),
     ("timeout", &["rt"]),
-    ("thread_pool", &["rt", "start"]),
+    ("thread_pool", &["rt", "start", "statistics"]),
     ("fs", &["sync", "ThreadPool"]),
     ("local", &["rt"]),
     ("testing", &["rt", "scope"]),
@@ -102,6 +135,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "rt",
             "greenlet",
+            "statistics",
+            "start",
             "group",
             "join",
             "current/current",
@@ -109,17 +144,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
-    ("sync/event", &["rt"]),
-    ("sync/async_result", &["rt"]),
-    ("sync/semaphore", &["rt", "select"]),
+    ("sync/statistics", &[]),
+    ("sync/event", &["rt", "sync/statistics"]),
+    ("sync/async_result", &["rt", "sync/statistics"]),
+    ("sync/semaphore", &["rt", "select", "sync/statistics"]),
     ("sync/mutex", &["rt"]),
     // What the caller's own lock means is said in one place.
     ("sync/rwlock", &["rt", "sync/mutex"]),
     // Made of a mutex.
     ("sync/reentrant", &["rt", "sync/mutex"]),
-    ("sync/condvar", &["rt", "sync/mutex"]),
-    ("sync/queue", &["rt", "select", "sync/queue/core"]),
-    ("sync/queue/core", &["rt", "sync/queue"]),
+    ("sync/condvar", &["rt", "sync/mutex", "sync/statistics"]),
+    (
+        "sync/queue",
+        &["rt", "select", "sync/queue/core", "sync/statistics"],
+    ),
+    ("sync/queue/core", &["rt", "sync/queue", "sync/statistics"]),
     ("net/io", &["rt"]),
     ("net/addr", &["ThreadPool"]),
     ("net/tcp", &["rt", "net/io", "net/addr"]),
@@ -301,7 +340,7 @@ fn unsafe_stands_where_it_may() {
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, on purpose: they order nothing, and loom must not explore them.
+/// counts colours, `rt/watch` shows what runs, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
@@ -320,7 +359,7 @@ fn one_file_names_the_synchronisation() {
             "{file}"
         );
         assert!(
-            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task"].contains(&&*file)
+            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task", "rt/watch"].contains(&&*file)
                 || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
             "{file}"
         );

@@ -1738,7 +1738,7 @@ fn deadlock_in_a_simulation_lists_who_waits_for_what_where_and_since_when() {
             );
             let found = said.lines().find(|l| l.contains(&stuck));
             assert!(
-                found.is_some_and(|l| l.ends_with("for 3s")),
+                found.is_some_and(|l| l.contains(" for 3s; spawned at ")),
                 "{said}\nlacks {stuck}"
             );
             // It is a panic like others: the program may go on, and nothing was lost.

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenlet::sync::{Event, Queue, Semaphore};
 use greenlet::{
-    Builder, HubHandle, JoinError, run, scope, shield, sleep, spawn, timeout, yield_now,
+    Builder, HubHandle, JoinError, run, scope, shield, sleep, spawn, timeout, watchdog, yield_now,
 };
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -51,7 +52,7 @@ fn since(line: &str) -> f64 {
         .rsplit(" for ")
         .next()
         .unwrap()
-        .split(',')
+        .split([',', ';'])
         .next()
         .unwrap();
     for (unit, factor) in [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)] {
@@ -211,6 +212,58 @@ fn deadlock_inside_run_is_a_panic_of_run() {
     assert_eq!(run(|| spawn(|| 1).join().unwrap()), 1);
 }
 
+/// Its thread wakes nobody, unless it has something to tell.
+fn deadlock_is_certain_beside_a_watchdog() {
+    let began = Arc::new(AtomicUsize::new(0));
+    let dog = watchdog(ms(10), {
+        let began = began.clone();
+        move |_| {
+            began.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(ms(300));
+        }
+    });
+    let never = Event::new();
+    let _hub = HubHandle::current();
+    // At once after it has begun.
+    deadlock(|| never.wait());
+    let held = spawn(move || {
+        sleep(ms(1));
+        while began.load(Ordering::SeqCst) == 0 {
+            std::hint::spin_loop();
+        }
+    });
+    held.join().unwrap();
+    // It acts, and could wake somebody; it is a deadlock when it has not.
+    deadlock(|| never.wait());
+    drop(dog);
+    deadlock(|| never.wait());
+}
+
+/// What it tells may wake somebody, as long as it goes on; and afterwards there is a deadlock again.
+fn no_deadlock_while_the_watchdog_acts() {
+    let event = Arc::new(Event::new());
+    let began = Arc::new(AtomicUsize::new(0));
+    let _dog = watchdog(ms(10), {
+        let (event, began) = (event.clone(), began.clone());
+        move |_| {
+            began.fetch_add(1, Ordering::SeqCst);
+            // The hub has nothing to do long before this is over.
+            std::thread::sleep(ms(300));
+            event.set();
+        }
+    });
+    let held = spawn(move || {
+        sleep(ms(1));
+        while began.load(Ordering::SeqCst) == 0 {
+            std::hint::spin_loop();
+        }
+    });
+    held.join().unwrap();
+    event.wait();
+    let never = Event::new();
+    deadlock(|| never.wait());
+}
+
 fn no_alarm_while_a_timer_is_pending() {
     let event = Rc::new(Event::new());
     let waiter = spawn({
@@ -315,6 +368,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     deadlock_inside_limits_that_never_end_is_found,
     deadlock_inside_run_is_a_panic_of_run,
     deadlock_lists_those_that_a_kill_could_not_end,
+    deadlock_is_certain_beside_a_watchdog,
+    no_deadlock_while_the_watchdog_acts,
     no_alarm_while_a_timer_is_pending,
     no_alarm_while_another_thread_lives,
     no_alarm_if_the_last_thing_of_another_thread_was_a_wake,

@@ -15,7 +15,7 @@
 //!    can reach it any more.
 
 use super::report::report;
-use super::stack::{self, ColouredStack};
+use super::stack::{self, ColouredStack, Span};
 use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -56,6 +56,7 @@ pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 pub(crate) struct Worker<Y: 'static> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
+    span: Span,
     fiber: Fiber,
     origin: Origin<Self>,
 }
@@ -64,6 +65,7 @@ impl<Y: 'static> Worker<Y> {
     /// A worker on a fresh stack; `entry` runs at its first resume.
     pub(crate) fn start(size: usize, entry: Entry<Y>) -> io::Result<&'static Self> {
         let stack = stack::allocate(size)?;
+        let span = stack::span(&stack);
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // If anything unwound out of `entry`, it would unwind the hub's
             // loop under the feet of other greenlets.
@@ -76,6 +78,7 @@ impl<Y: 'static> Worker<Y> {
         Ok(leak(Worker {
             coroutine: UnsafeCell::new(coroutine),
             size,
+            span,
             fiber: Fiber::new(),
             origin: Origin::new(),
         }))
@@ -83,6 +86,11 @@ impl<Y: 'static> Worker<Y> {
 
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// Where its stack is.
+    pub(crate) fn span(&self) -> Span {
+        self.span
     }
 
     /// Runs the worker until it suspends; `None` if it has ended.

@@ -28,17 +28,19 @@
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each.
+//! it keeps of each, `look` what it sees of itself when somebody asks.
 
 mod end;
 mod greenlets;
 mod idle;
+mod look;
 mod outside;
 mod record;
 mod turns;
 
 pub(crate) use idle::set_deadlock_after;
-pub(crate) use record::Record;
+pub(crate) use look::{Numbers, Seen, Slice, Stage};
+pub(crate) use record::{Birth, Record};
 
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
@@ -46,6 +48,8 @@ use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
+use super::trace;
+use super::watch::{self, Pulse, Who};
 use outside::Outside;
 use record::Life;
 use std::cell::{Cell, RefCell};
@@ -101,6 +105,7 @@ pub(crate) struct Spawn {
     pub(crate) job: Rc<dyn Job>,
     pub(crate) name: Option<Name>,
     pub(crate) stack_size: usize,
+    pub(crate) birth: Birth,
     pub(crate) delay: Option<Duration>,
 }
 
@@ -118,6 +123,10 @@ pub(crate) struct Hub {
     tail: Cell<Option<RecordRef>>,
     current: Cell<RecordRef>,
     budget: Cell<u32>,
+    /// Resumes so far.
+    switches: Cell<u64>,
+    /// What others want to know of it, as bits; see `watch`.
+    observed: Cell<usize>,
     turn_began: Cell<Instant>,
     root: RecordRef,
     clock: Clock,
@@ -147,6 +156,13 @@ pub(crate) struct Hub {
     reported: Cell<bool>,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
+    turns: Cell<u64>,
+    wakes_from_outside: Cell<u64>,
+    /// What others may see of it.
+    pulse: std::sync::Arc<Pulse>,
+    /// Who runs, and since when, while slices are measured.
+    slice: RefCell<Option<(Instant, Who)>>,
+    longest: RefCell<Option<Slice>>,
     origin: Origin<Hub>,
 }
 
@@ -213,11 +229,14 @@ impl Hub {
         let inbox = Inbox::new();
         let root = Record::new(0, &inbox);
         root.life.set(Life::Started);
+        let pulse = watch::add(&inbox);
         let hub = coroutine::leak(Hub {
             head: Cell::new(None),
             tail: Cell::new(None),
             current: Cell::new(root),
             budget: Cell::new(BUDGET),
+            switches: Cell::new(0),
+            observed: Cell::new(0),
             turn_began: Cell::new(Instant::now()),
             root,
             clock: Clock::real(),
@@ -237,6 +256,11 @@ impl Hub {
             deadlock: Cell::new(None),
             reported: Cell::new(false),
             intruded: Cell::new(false),
+            turns: Cell::new(0),
+            wakes_from_outside: Cell::new(0),
+            pulse,
+            slice: RefCell::new(None),
+            longest: RefCell::new(None),
             origin: Origin::new(),
         });
         task.hand_frames_to(&root.task, |frame| {
@@ -259,14 +283,21 @@ impl Hub {
         self.clock.now()
     }
 
+    /// When the turn began: a reading of the clock that costs nothing.
+    #[inline]
+    pub(crate) fn turn_began(&self) -> Instant {
+        self.turn_began.get()
+    }
+
     /// Whether its time is virtual.
     pub(crate) fn simulates(&self) -> bool {
         self.clock.is_virtual()
     }
 
-    /// Whether another thread has woken greenlets of this simulation.
+    /// Whether another thread has woken greenlets of this simulation, or sent it mail. At the end
+    /// of `run`: who was woken has run since, and the mail was looked at when it was refused.
     pub(crate) fn was_intruded(&self) -> bool {
-        self.intruded.get() || self.clock.is_virtual() && !self.inbox.is_empty()
+        self.intruded.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -397,6 +428,7 @@ impl Hub {
 
     #[inline(always)]
     fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: Key) {
+        trace::waits(&record.task, record.id(), site);
         record.task.note(*site, self.turn_began.get());
         if !matches!(limit, Limit::Never) {
             record.timer.set(self.arm(limit, key));

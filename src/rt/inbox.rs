@@ -242,6 +242,8 @@ pub(crate) enum Mail {
     /// does not know the record of a greenlet whose own mail was not read when it
     /// looked; that mail comes first.
     Kill { index: usize, id: u64 },
+    /// A question about the hub, which changes nothing.
+    Ask(Box<dyn Ask>),
 }
 
 /// A greenlet on its way to another hub.
@@ -250,6 +252,22 @@ pub(crate) trait RemoteSpawn: Send {
     fn deliver(self: Box<Self>);
     /// The hub has ended: tell those who wait.
     fn refuse(self: Box<Self>);
+}
+
+/// A question to a hub.
+pub(crate) trait Ask: Send {
+    /// On the hub's thread, in its loop. Neither waits nor panics.
+    fn answer(self: Box<Self>);
+    /// The hub has ended: tell those who wait.
+    fn refuse(self: Box<Self>);
+}
+
+/// Asks nothing: the hub is only to look around.
+struct Knock;
+
+impl Ask for Knock {
+    fn answer(self: Box<Self>) {}
+    fn refuse(self: Box<Self>) {}
 }
 
 #[derive(Default)]
@@ -408,6 +426,11 @@ impl Inbox {
             let relaxed = Ordering::Relaxed;
             let _ = self.word.compare_exchange(SLEEP, EMPTY, relaxed, relaxed);
         }
+    }
+
+    /// Wakes the hub, if it sleeps, for nothing.
+    pub(crate) fn knock(&self) {
+        drop(self.send(Mail::Ask(Box::new(Knock))));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

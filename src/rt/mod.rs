@@ -15,12 +15,14 @@
 //! | `clock` | real and virtual time |
 //! | `word` | the wait word: who ends a wait |
 //! | `report` | the lines on stderr |
+//! | `trace` | events for the crate `tracing` (feature `tracing`) |
+//! | `watch` | which hubs there are, and what runs on each, for other threads to see |
 //! | `sync` | std and parking_lot, or loom, or shuttle |
 //!
 //! # Arrows
 //!
-//! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller} -> {clock, stack}`;
-//! `poller` names the inbox's bell and the coroutine's prefetch;
+//! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller, watch, trace} -> {clock, stack}`;
+//! `poller` names the inbox's bell and the coroutine's prefetch; `watch` the inbox and the task's names;
 //! `sync`, `word`, `clock` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
@@ -69,7 +71,9 @@ pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod timers;
+mod trace;
 pub(crate) mod wait;
+pub(crate) mod watch;
 pub(crate) mod word;
 
 #[cfg(all(test, greenlet_loom))]

@@ -26,6 +26,7 @@ use super::inbox::{Address, Waiter, Wake};
 use super::report::{contain, report};
 use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Locals, Site, Task};
+use super::trace;
 use super::word::Outcome;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -298,6 +299,9 @@ impl Party {
         let word = &self.waiter().word;
         let outcome = word.outcome().expect("woken without an outcome");
         word.reset();
+        if let Party::Hub(_, record) = self {
+            trace::wakes(&record.task, record.id(), outcome);
+        }
         outcome
     }
 

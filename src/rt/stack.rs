@@ -88,6 +88,46 @@ pub(crate) fn allocate(size: usize) -> io::Result<ColouredStack> {
     })
 }
 
+/// Where a stack is: its lowest and its highest address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    low: usize,
+    high: usize,
+}
+
+/// Where that stack is.
+pub(crate) fn span(stack: &ColouredStack) -> Span {
+    let inner = stack.stack.stack();
+    Span {
+        low: inner.limit().get(),
+        high: inner.base().get(),
+    }
+}
+
+/// How many bytes of a stack are in memory: what has been touched since it was made, by whole
+/// pages, by all who have run on it. `None` where the system does not tell.
+pub(crate) fn touched(span: Span) -> Option<usize> {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        // SAFETY: no memory is involved.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        // The lowest page is the guard, of which some kernels say that it is in memory.
+        let low = span.low.next_multiple_of(page) + page;
+        let len = span.high.checked_sub(low)?;
+        let mut pages = vec![0u8; len.div_ceil(page)];
+        let at = std::ptr::without_provenance_mut(low);
+        // SAFETY: it writes a byte for each page of the length to `pages`, which has as many;
+        // of the stack it neither reads nor writes anything.
+        let told = unsafe { libc::mincore(at, len, pages.as_mut_ptr()) } == 0;
+        told.then(|| pages.iter().filter(|&&page| page & 1 == 1).count() * page)
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    {
+        let _ = (span.low, span.high);
+        None
+    }
+}
+
 // SAFETY: all of it is the inner stack's but for the top, which is moved down by
 // less than the bytes that were asked for in addition; a multiple of 64 keeps the
 // alignment. The guard page and the limit are the inner stack's own.

@@ -246,6 +246,13 @@ impl Task {
             .min()
     }
 
+    /// The timers of the frames that may interrupt now.
+    pub(crate) fn frame_timers(&self) -> Vec<TimerId> {
+        let frames = self.frames.borrow();
+        let inside = frames.iter().rev().take_while(|f| !f.shield);
+        inside.filter_map(|f| f.timer).collect()
+    }
+
     /// Moves the frames to another task of the same thread: a thread gets its
     /// hub, or loses it, while scopes are open.
     pub(crate) fn hand_frames_to(&self, other: &Task, mut adapt: impl FnMut(&mut Frame)) {

@@ -189,7 +189,6 @@ impl<K: Rank> Timers<K> {
         self.armed == self.endless
     }
 
-    #[cfg(test)]
     /// The number of armed timers, of whatever kind.
     pub(crate) fn len(&self) -> usize {
         self.armed as usize

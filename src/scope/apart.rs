@@ -5,6 +5,7 @@ use crate::error::JoinError;
 use crate::greenlet::Builder;
 use crate::start::Watch;
 use std::io;
+use std::panic::Location;
 
 /// A child whose outcome is somebody else's affair.
 struct Apart<W> {
@@ -19,6 +20,10 @@ impl<W: Fn(Option<&JoinError>)> Watch for Apart<W> {
 
     fn ended(&self, id: u64) {
         self.child.ended(id);
+    }
+
+    fn scope(&self) -> Option<&'static Location<'static>> {
+        self.child.scope()
     }
 }
 

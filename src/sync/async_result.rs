@@ -1,5 +1,6 @@
 //! A value or an error that is set once and waited for by many.
 
+use super::statistics::AsyncResultStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::task::Site;
 use crate::rt::wait::{Latch, Source};
@@ -81,6 +82,22 @@ impl<T, E> AsyncResult<T, E> {
     /// ```
     pub fn is_ready(&self) -> bool {
         self.latch.get().is_some()
+    }
+
+    /// Whether it is set and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    /// r.set(1).unwrap();
+    /// assert!(r.statistics().ready);
+    /// ```
+    pub fn statistics(&self) -> AsyncResultStatistics {
+        AsyncResultStatistics {
+            waiting: self.latch.waiting(),
+            ready: self.is_ready(),
+        }
     }
 
     /// Whether a value is set.
@@ -267,7 +284,7 @@ impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for AsyncResult<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncResult")
             .field("result", &self.latch.get())
-            .field("waiting", &self.latch.waiting())
+            .field("waiting", &self.statistics().waiting)
             .finish()
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for a condition of what a mutex guards.
 
 use super::mutex::{MutexGuard, RawMutex};
+use super::statistics::CondvarStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::park::{BATCH, Party, Wakes};
 use crate::rt::sync::const_fn;
@@ -339,6 +340,19 @@ impl Condvar {
         self.monitor.fast(|_| None).is_some()
     }
 
+    /// How many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(greenlet::sync::Condvar::new().statistics().waiting, 0);
+    /// ```
+    pub fn statistics(&self) -> CondvarStatistics {
+        CondvarStatistics {
+            waiting: self.monitor.lock().parts().0.waiters.len(),
+        }
+    }
+
     /// Ends the wait of the one that has waited longest, if anybody waits. Does not switch.
     ///
     /// # Examples
@@ -403,7 +417,7 @@ impl Default for Condvar {
 impl fmt::Debug for Condvar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let waiting = self.monitor.lock().parts().0.waiters.len();
+        let CondvarStatistics { waiting } = self.statistics();
         f.debug_struct("Condvar")
             .field("waiting", &waiting)
             .finish()

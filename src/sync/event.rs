@@ -1,5 +1,6 @@
 //! A flag that can be waited for.
 
+use super::statistics::EventStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
@@ -99,6 +100,24 @@ impl Event {
     #[inline]
     pub fn is_set(&self) -> bool {
         self.monitor.number() != 0
+    }
+
+    /// Whether it is set and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let e = greenlet::sync::Event::new();
+    /// e.set();
+    /// assert!(e.statistics().set);
+    /// ```
+    pub fn statistics(&self) -> EventStatistics {
+        let mut guard = self.monitor.lock();
+        let flag = guard.parts().0;
+        EventStatistics {
+            set: flag.set,
+            waiting: flag.waiters.len(),
+        }
     }
 
     /// Clears the flag. Those that a `set` has woken stay woken.
@@ -202,11 +221,7 @@ impl Default for Event {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (set, waiting) = {
-            let mut guard = self.monitor.lock();
-            let flag = guard.parts().0;
-            (flag.set, flag.waiters.len())
-        };
+        let EventStatistics { set, waiting } = self.statistics();
         f.debug_struct("Event")
             .field("set", &set)
             .field("waiting", &waiting)

@@ -20,6 +20,7 @@ mod queue;
 mod reentrant;
 mod rwlock;
 mod semaphore;
+mod statistics;
 
 pub use async_result::{AsyncResult, BoxError};
 pub use condvar::Condvar;
@@ -29,3 +30,6 @@ pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, TryIt
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};
+pub use statistics::{
+    AsyncResultStatistics, CondvarStatistics, EventStatistics, QueueStatistics, SemaphoreStatistics,
+};

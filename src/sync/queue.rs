@@ -3,6 +3,7 @@
 mod core;
 
 use self::core::{Core, Ranked};
+use super::statistics::QueueStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
@@ -431,6 +432,19 @@ macro_rules! queue {
             /// ```
             pub fn unfinished(&self) -> usize {
                 self.core.unfinished()
+            }
+
+            /// How many items there are and how many wait, now. A rendezvous has a capacity of 0.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            /// q.put(1).unwrap();
+            /// assert_eq!((q.statistics().len, q.statistics().getters), (1, 0));
+            /// ```
+            pub fn statistics(&self) -> QueueStatistics {
+                self.core.statistics()
             }
 
             /// Says that one item that was got is dealt with. The last one wakes

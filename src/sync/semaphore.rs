@@ -1,5 +1,6 @@
 //! A number of permits; who finds too few waits for them.
 
+use super::statistics::SemaphoreStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
@@ -193,15 +194,20 @@ impl Permits {
         self.monitor.number()
     }
 
+    fn statistics(&self) -> SemaphoreStatistics {
+        let mut guard = self.monitor.lock();
+        let count = guard.parts().0;
+        SemaphoreStatistics {
+            available: count.permits,
+            waiting: count.waiters.len(),
+        }
+    }
+
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (permits, waiting) = {
-            let mut guard = self.monitor.lock();
-            let count = guard.parts().0;
-            (count.permits, count.waiters.len())
-        };
+        let SemaphoreStatistics { available, waiting } = self.statistics();
         f.debug_struct(name)
-            .field("available", &permits)
+            .field("available", &available)
             .field("waiting", &waiting)
             .finish()
     }
@@ -359,6 +365,17 @@ macro_rules! semaphore {
             #[inline]
             pub fn available(&self) -> usize {
                 self.permits.available()
+            }
+
+            /// How many permits are free and how many wait, now.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("assert_eq!(greenlet::sync::", $name, "::new(3).statistics().available, 3);")]
+            /// ```
+            pub fn statistics(&self) -> SemaphoreStatistics {
+                self.permits.statistics()
             }
 
             /// True if no permit is free.

@@ -8,6 +8,7 @@ use crate::rt::inbox::Mail;
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
 use crate::rt::task::{FrameState, Site, Task};
+use crate::rt::watch;
 use std::cell::Cell;
 
 impl Hub {
@@ -19,7 +20,9 @@ impl Hub {
     /// Takes in no greenlets any more; returns those that were on their way.
     fn stop_mail(&self) -> Vec<Mail> {
         self.closing.set(true);
-        self.inbox.refuse_mail()
+        let mail = self.inbox.refuse_mail();
+        self.note_intrusion(&mail);
+        mail
     }
 
     /// Runs the loop at the root until no greenlet is alive. Returns the report
@@ -48,6 +51,7 @@ impl Hub {
         let Some(hub) = HUB.with(Cell::take) else {
             return;
         };
+        watch::remove(&hub.inbox);
         let mail = hub.stop_mail();
         hub.inbox.close();
         if hub.live.get() > 0 {
@@ -102,11 +106,13 @@ impl Hub {
     }
 }
 
-/// Tells those who wait for greenlets that were on their way.
+/// Tells those who wait for greenlets that were on their way, or for answers.
 fn refuse(mail: Vec<Mail>) {
     for mail in mail {
-        if let Mail::Spawn(spawn) = mail {
-            spawn.refuse();
+        match mail {
+            Mail::Spawn(spawn) => spawn.refuse(),
+            Mail::Ask(question) => question.refuse(),
+            Mail::Kill { .. } => {}
         }
     }
 }

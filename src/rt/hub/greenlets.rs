@@ -3,7 +3,7 @@
 use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
 use crate::rt::coroutine::{self, Worker};
-use crate::rt::stack;
+use crate::rt::{stack, trace};
 
 impl Hub {
     /// A new greenlet; returns its record's index.
@@ -25,6 +25,13 @@ impl Hub {
         });
         record.id.set(spawn.id);
         record.stack_size.set(spawn.stack_size);
+        trace::spawned(
+            &self.current().task,
+            spawn.id,
+            spawn.name.as_ref(),
+            &spawn.birth,
+        );
+        record.birth.set(Some(spawn.birth));
         record.job.set(Some(spawn.job));
         if spawn.name.is_some() {
             *record.name.borrow_mut() = spawn.name;
@@ -54,6 +61,7 @@ impl Hub {
     }
 
     fn kill_record(&self, record: RecordRef) {
+        trace::killed(&self.current().task, record.id());
         let unshielded = record.task.kill();
         match record.life.get() {
             Life::Free | Life::Unstarted => {}
@@ -100,6 +108,7 @@ impl Hub {
     /// The greenlet has ended; its stack and record go back, although this still
     /// runs on that stack: nobody gets it before the loop runs again.
     pub(super) fn finish(&self, record: RecordRef, on_spare: bool) {
+        trace::ended(&record.task, record.id());
         let worker = record.worker.take().expect("it runs on one");
         if on_spare {
             self.spare.set(Some(worker));

@@ -12,6 +12,7 @@ use super::Hub;
 use super::record::Life;
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
+use crate::rt::watch::WATCHED;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ impl Hub {
     #[inline(never)]
     pub(super) fn idle(&'static self) {
         self.turn();
+        if self.observed.get() & WATCHED != 0 {
+            self.pulse.rest();
+        }
         if self.head.get().is_some() {
             return self.outside.look();
         }
@@ -105,10 +109,10 @@ impl Hub {
             };
             let _ = match (record.life.get(), record.task.site()) {
                 (Life::Free, _) => continue,
-                (Life::Delayed, _) => writeln!(text, "  #{id} '{name}': not started, delayed"),
-                (Life::Unstarted, _) => writeln!(text, "  #{id} '{name}': not started, ready"),
-                (Life::Started, None) => writeln!(text, "  #{id} '{name}': running"),
-                (Life::Started, Some((site, since))) => writeln!(
+                (Life::Delayed, _) => write!(text, "  #{id} '{name}': not started, delayed"),
+                (Life::Unstarted, _) => write!(text, "  #{id} '{name}': not started, ready"),
+                (Life::Started, None) => write!(text, "  #{id} '{name}': running"),
+                (Life::Started, Some((site, since))) => write!(
                     text,
                     "  #{id} '{name}': waits in {} at {} for {:?}{}",
                     site.operation,
@@ -121,6 +125,15 @@ impl Hub {
                     },
                 ),
             };
+            if let Some(birth) = record.birth() {
+                let _ = write!(text, "; spawned at {}", birth.place);
+                if birth.parent != 0 {
+                    let _ = write!(text, " by #{}", birth.parent);
+                }
+                let age = now.saturating_duration_since(birth.at);
+                let _ = write!(text, ", {age:?} ago");
+            }
+            text.push('\n');
         }
         text
     }
@@ -131,9 +144,11 @@ impl Hub {
 fn alone_in_process() -> bool {
     #[cfg(target_os = "linux")]
     let alone = || {
+        use crate::rt::watch;
         use std::os::unix::fs::MetadataExt;
+        let threads = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
         // The directory's own two links, and one for each thread.
-        std::fs::metadata("/proc/self/task").is_ok_and(|task| task.nlink() == 3)
+        threads.is_ok_and(|links| links == 3 + watch::bystanders() as u64)
     };
     #[cfg(not(target_os = "linux"))]
     let alone = || false;

@@ -8,7 +8,9 @@ use crate::rt::task::{Name, Task};
 use crate::rt::timers::TimerId;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// How far a record's greenlet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,19 @@ pub(super) enum Life {
     /// In the ready queue for its first turn.
     Unstarted,
     Started,
+}
+
+/// Where a greenlet comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth {
+    /// The call that spawned it.
+    pub(crate) place: &'static Location<'static>,
+    /// The id of the greenlet that made the call, which may be another hub's; 0 if none did.
+    pub(crate) parent: u64,
+    /// The call of the `scope` that it is a child of.
+    pub(crate) scope: Option<&'static Location<'static>>,
+    /// The beginning of its hub's turn in which it was spawned: the clock is not read for it.
+    pub(crate) at: Instant,
 }
 
 /// One greenlet, or the root.
@@ -41,6 +56,8 @@ pub(crate) struct Record {
     pub(super) no_stack: Cell<Option<io::Error>>,
     pub(super) stack_size: Cell<usize>,
     pub(super) name: RefCell<Option<Name>>,
+    /// Not the root's.
+    pub(super) birth: Cell<Option<Birth>>,
     pub(super) origin: Origin<Record>,
 }
 
@@ -60,6 +77,7 @@ impl Record {
             no_stack: Cell::new(None),
             stack_size: Cell::new(0),
             name: RefCell::new(None),
+            birth: Cell::new(None),
             timer: Cell::new(None),
             origin: Origin::new(),
         })
@@ -91,6 +109,11 @@ impl Record {
 
     pub(crate) fn id(&self) -> u64 {
         self.id.get()
+    }
+
+    /// Where it comes from; `None` for the root.
+    pub(crate) fn birth(&self) -> Option<Birth> {
+        self.birth.get()
     }
 
     pub(crate) fn name(&self) -> Option<Name> {

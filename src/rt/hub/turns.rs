@@ -5,6 +5,7 @@ use super::{BUDGET, Hub, HubRef, Key, RecordRef};
 use crate::rt::coroutine::{AbortOnUnwind, Order, Worker, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
+use crate::rt::trace;
 use std::time::Instant;
 
 impl Hub {
@@ -25,6 +26,10 @@ impl Hub {
                 continue;
             };
             hub.budget.set(hub.budget.get() - 1);
+            hub.switches.set(hub.switches.get().wrapping_add(1));
+            if hub.observed.get() != 0 {
+                hub.begin_slice(record);
+            }
             if let Some(next) = hub.head.get() {
                 next.prefetch();
             }
@@ -60,7 +65,11 @@ impl Hub {
             }
         };
         record.worker.set(Some(worker));
+        trace::started(&self.current().task, record.id());
         record.life.set(Life::Started);
+        if self.observed.get() != 0 {
+            self.observe_start(record);
+        }
         self.current.set(record);
         worker.resume().expect("a worker ends only when retired")
     }
@@ -94,6 +103,11 @@ impl Hub {
     #[inline(never)]
     pub(super) fn turn(&self) {
         self.budget.set(BUDGET);
+        self.turns.set(self.turns.get().wrapping_add(1));
+        if self.observed.get() != 0 {
+            self.end_slice();
+        }
+        self.update_observed();
         let mail = self.drain_inbox();
         let now = self.clock.now();
         self.turn_began.set(now);
@@ -116,6 +130,7 @@ impl Hub {
             match mail {
                 Mail::Spawn(spawn) => spawn.deliver(),
                 Mail::Kill { index, id } => self.kill(index, id),
+                Mail::Ask(question) => question.answer(),
             }
         }
         if let Some(state) = self.seed.get() {
@@ -139,14 +154,29 @@ impl Hub {
     }
 
     fn drain_inbox(&self) -> Vec<Mail> {
-        if self.clock.is_virtual() && !self.inbox.is_empty() {
+        let records = self.records.borrow();
+        let before = self.wakes_from_outside.get();
+        let mail = self.inbox.drain(
+            |index| &**records[index].waiter.address(),
+            |index| {
+                let woken = &self.wakes_from_outside;
+                woken.set(woken.get().wrapping_add(1));
+                self.make_ready(records[index]);
+            },
+        );
+        if self.clock.is_virtual() && self.wakes_from_outside.get() != before {
             self.intruded.set(true);
         }
-        let records = self.records.borrow();
-        self.inbox.drain(
-            |index| &**records[index].waiter.address(),
-            |index| self.make_ready(records[index]),
-        )
+        self.note_intrusion(&mail);
+        mail
+    }
+
+    /// Who asks of a simulation changes nothing in it; all other mail does.
+    pub(super) fn note_intrusion(&self, mail: &[Mail]) {
+        let changes = |mail: &Mail| !matches!(mail, Mail::Ask(_));
+        if self.clock.is_virtual() && mail.iter().any(changes) {
+            self.intruded.set(true);
+        }
     }
 
     fn expire(&self, key: Key) {

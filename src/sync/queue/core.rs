@@ -14,7 +14,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{GetError, PutError};
+use super::{GetError, PutError, QueueStatistics};
 
 /// Where items lie, and in which order they come out.
 pub(crate) trait Container<T> {
@@ -484,28 +484,29 @@ impl<T, C: Container<T>> Core<T, C> {
         items
     }
 
+    pub(crate) fn statistics(&self) -> QueueStatistics {
+        self.with(|state| QueueStatistics {
+            len: state.items.len(),
+            capacity: state.capacity,
+            unfinished: state.unfinished,
+            shut_down: state.shut_down,
+            getters: state.getters.len(),
+            putters: state.putters.len(),
+            joiners: state.joiners.len(),
+        })
+    }
+
     pub(crate) fn debug(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (sizes, shut_down) = self.with(|state| {
-            let waiting = [
-                state.getters.len(),
-                state.putters.len(),
-                state.joiners.len(),
-            ];
-            (
-                (state.items.len(), state.capacity, state.unfinished, waiting),
-                state.shut_down,
-            )
-        });
-        let (len, capacity, unfinished, [getters, putters, joiners]) = sizes;
+        let numbers = self.statistics();
         f.debug_struct(name)
-            .field("len", &len)
-            .field("capacity", &capacity)
-            .field("unfinished", &unfinished)
-            .field("shut_down", &shut_down)
-            .field("getters", &getters)
-            .field("putters", &putters)
-            .field("joiners", &joiners)
+            .field("len", &numbers.len)
+            .field("capacity", &numbers.capacity)
+            .field("unfinished", &numbers.unfinished)
+            .field("shut_down", &numbers.shut_down)
+            .field("getters", &numbers.getters)
+            .field("putters", &numbers.putters)
+            .field("joiners", &numbers.joiners)
             .finish()
     }
 }

@@ -1,0 +1,205 @@
+//! What a hub sees of itself, on its own thread: its greenlets and its numbers.
+
+use super::record::{Birth, Life};
+use super::{Hub, RecordRef};
+use crate::rt::stack;
+use crate::rt::task::{Name, Site};
+use crate::rt::watch::{self, TIMED, WATCHED, Who};
+use std::time::{Duration, Instant};
+
+/// How far a greenlet is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    Running,
+    Ready,
+    /// Since the beginning of the turn in which the wait began.
+    Waits(Site, Duration),
+    Unstarted,
+}
+
+/// A greenlet, or the root, as it was at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) id: u64,
+    pub(crate) name: Option<Name>,
+    pub(crate) stage: Stage,
+    pub(crate) killed: bool,
+    /// Not the root's.
+    pub(crate) birth: Option<Birth>,
+    pub(crate) age: Option<Duration>,
+    /// Until the nearest timer that ends its wait, or starts it.
+    pub(crate) due_in: Option<Duration>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) stack_touched: Option<usize>,
+}
+
+/// A slice that was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    pub(crate) who: Who,
+    pub(crate) length: Duration,
+}
+
+/// A hub's numbers at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) live: usize,
+    pub(crate) ready: usize,
+    pub(crate) timers: usize,
+    pub(crate) switches: u64,
+    pub(crate) turns: u64,
+    pub(crate) wakes_from_outside: u64,
+    pub(crate) longest: Option<Slice>,
+}
+
+impl Hub {
+    fn who(&self, record: RecordRef) -> Who {
+        Who {
+            id: record.id(),
+            name: record.name(),
+            place: record.birth().map(|birth| birth.place),
+        }
+    }
+
+    /// The indices of those in the ready queue.
+    fn ready_indices(&self) -> Vec<usize> {
+        let next = |record: &RecordRef| record.next.get();
+        let ready = std::iter::successors(self.head.get(), next);
+        ready.map(|record| record.index).collect()
+    }
+
+    /// Its numbers.
+    pub(crate) fn numbers(&self) -> Numbers {
+        Numbers {
+            live: self.live.get(),
+            ready: self.ready_indices().len(),
+            timers: self.timers.borrow().len(),
+            switches: self.switches.get(),
+            turns: self.turns.get(),
+            wakes_from_outside: self.wakes_from_outside.get(),
+            longest: self.longest.borrow().clone(),
+        }
+    }
+
+    /// The root and all greenlets that are alive. `inside`: whoever calls runs on one of them,
+    /// and not in the loop.
+    pub(crate) fn look(&self, inside: bool) -> Vec<Seen> {
+        let now = self.clock.now();
+        let records = self.records.borrow();
+        let mut is_ready = vec![false; records.len()];
+        for index in self.ready_indices() {
+            is_ready[index] = true;
+        }
+        let alive = records.iter().filter(|r| r.life.get() != Life::Free);
+        let seen = alive.map(|record| {
+            let stage = match (record.life.get(), record.task.site()) {
+                (Life::Delayed | Life::Unstarted | Life::Free, _) => Stage::Unstarted,
+                _ if inside && std::ptr::eq(*record, self.current()) => Stage::Running,
+                // Its wake may be still in the inbox.
+                _ if is_ready[record.index] || record.waiter.word.outcome().is_some() => {
+                    Stage::Ready
+                }
+                (_, Some((site, since))) => {
+                    Stage::Waits(site, now.saturating_duration_since(since))
+                }
+                // It has never waited, nor does it run: its first turn is the loop's next.
+                (_, None) => Stage::Ready,
+            };
+            let worker = record.worker.get();
+            let birth = record.birth();
+            Seen {
+                id: record.id(),
+                name: record.name(),
+                stage,
+                killed: record.task.is_killed(),
+                birth,
+                age: birth.map(|birth| now.saturating_duration_since(birth.at)),
+                due_in: self.due_in(record, now),
+                stack_size: match worker {
+                    Some(worker) => Some(worker.size()),
+                    None => birth.map(|_| record.stack_size.get()),
+                },
+                stack_touched: worker.and_then(|worker| stack::touched(worker.span())),
+            }
+        });
+        seen.collect()
+    }
+
+    /// How long it is until a timer ends its wait, or starts it.
+    fn due_in(&self, record: RecordRef, now: Instant) -> Option<Duration> {
+        let timers = self.timers.borrow();
+        let own = record.timer.get().into_iter();
+        let all = own.chain(record.task.frame_timers());
+        let next = all.filter_map(|timer| timers.deadline(timer, now)).min();
+        next.map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    // ---- slices ----
+
+    /// Begins or ceases to do what is asked of all hubs.
+    #[cold]
+    pub(super) fn observe(&self, mode: usize) {
+        let begins = mode & !self.observed.replace(mode);
+        if mode & WATCHED == 0 {
+            self.pulse.clear();
+        } else if begins & WATCHED != 0 {
+            for record in self.records.borrow().iter() {
+                if record.life.get() == Life::Started {
+                    self.pulse.enter(record.index, self.who(record));
+                }
+            }
+        }
+        if mode & TIMED == 0 {
+            self.slice.take();
+        }
+    }
+
+    /// What is asked of all hubs may have changed.
+    #[inline]
+    pub(super) fn update_observed(&self) {
+        let mode = watch::mode();
+        if mode != self.observed.get() {
+            self.observe(mode);
+        }
+    }
+
+    /// A greenlet starts while it is observed.
+    #[cold]
+    pub(super) fn observe_start(&self, record: RecordRef) {
+        if self.observed.get() & WATCHED != 0 {
+            self.pulse.enter(record.index, self.who(record));
+        }
+    }
+
+    /// Its slice begins while it is observed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin_slice(&self, record: RecordRef) {
+        let mode = self.observed.get();
+        if mode & WATCHED != 0 {
+            // A root alone holds nobody up.
+            match self.is_root(record) && self.live.get() == 0 {
+                true => self.pulse.rest(),
+                false => self.pulse.begin(self.switches.get(), record.index),
+            }
+        }
+        if mode & TIMED != 0 {
+            self.end_slice();
+            let began = Instant::now();
+            self.slice.replace(Some((began, self.who(record))));
+        }
+    }
+
+    /// The slice that is measured, if one is, ends.
+    #[cold]
+    pub(super) fn end_slice(&self) {
+        let Some((began, who)) = self.slice.take() else {
+            return;
+        };
+        let length = began.elapsed();
+        let mut longest = self.longest.borrow_mut();
+        if longest.as_ref().is_none_or(|slice| slice.length < length) {
+            *longest = Some(Slice { who, length });
+        }
+    }
+}

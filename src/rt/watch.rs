@@ -1,0 +1,242 @@
+//! What other threads may see of a hub: which there are, and what runs on each.
+//!
+//! A hub's data belong to its thread. Three things are shared, and nothing is decided by them,
+//! hence std's locks and atomics here, which a model checker need not explore:
+//!
+//! - the list of hubs, each from its making to its end, with its inbox, by which it can be asked;
+//! - what is to be watched ([`WATCHED`], [`TIMED`]), which each hub reads once a turn;
+//! - a hub's [`Pulse`], written only while somebody watches: one word for each switch, and who
+//!   is in each record at its first turn.
+//!
+//! A backtrace of another thread's stack cannot be had without `unsafe` and a signal, so a
+//! watcher learns who runs, not where.
+
+use super::inbox::Inbox;
+use super::sync::{Arc, MODELLED};
+use super::task::Name;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+/// Hubs publish what runs.
+pub(crate) const WATCHED: usize = 1;
+/// Hubs measure their slices.
+pub(crate) const TIMED: usize = 2;
+
+/// Who has run, or runs: known beyond its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    /// 0 for a root.
+    pub(crate) id: u64,
+    pub(crate) name: Option<Name>,
+    /// `None` for a root.
+    pub(crate) place: Option<&'static Location<'static>>,
+}
+
+/// No user code runs under the locks of this file.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What runs on a hub, as seen by others.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// The slice's number in the upper half, one more than the record's index in the lower; a
+    /// lower half of 0 is nobody.
+    beat: AtomicU64,
+    /// Who is in each record.
+    who: Mutex<Vec<Option<Who>>>,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Pulse {
+            beat: AtomicU64::new(0),
+            who: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The record's next slice begins.
+    #[inline]
+    pub(crate) fn begin(&self, slice: u64, index: usize) {
+        // Release: who sees the beat finds who it is in the table.
+        self.beat
+            .store((slice << 32) | (index as u64 + 1), Ordering::Release);
+    }
+
+    /// Nobody runs.
+    pub(crate) fn rest(&self) {
+        // SeqCst: see `Bystander::act`.
+        self.beat.store(0, Ordering::SeqCst);
+    }
+
+    /// Somebody new is in that record.
+    pub(crate) fn enter(&self, index: usize, who: Who) {
+        let mut all = lock(&self.who);
+        if all.len() <= index {
+            all.resize(index + 1, None);
+        }
+        all[index] = Some(who);
+    }
+
+    /// Nobody watches any more.
+    pub(crate) fn clear(&self) {
+        self.rest();
+        let gone = std::mem::take(&mut *lock(&self.who));
+        drop(gone);
+    }
+
+    /// What runs, to be compared later; `None` if nobody does.
+    pub(crate) fn beat(&self) -> Option<u64> {
+        // Acquire: pairs with `begin`. SeqCst: see `Bystander::act`.
+        Some(self.beat.load(Ordering::SeqCst)).filter(|beat| beat & u64::from(u32::MAX) != 0)
+    }
+
+    /// Whose that beat is, if it still goes on.
+    pub(crate) fn who(&self, beat: u64) -> Option<Who> {
+        let index = (beat & u64::from(u32::MAX)) as usize - 1;
+        let who = lock(&self.who).get(index).cloned().flatten();
+        who.filter(|_| self.beat() == Some(beat))
+    }
+}
+
+/// The calling thread, as [`Entry::thread`].
+pub(crate) fn this_thread() -> String {
+    thread_name(&std::thread::current())
+}
+
+/// A hub, as other threads know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) pulse: std::sync::Arc<Pulse>,
+    thread: Thread,
+}
+
+impl Entry {
+    /// The name of the hub's thread, or its number if it has none.
+    pub(crate) fn thread(&self) -> String {
+        thread_name(&self.thread)
+    }
+}
+
+fn thread_name(thread: &Thread) -> String {
+    match thread.name() {
+        Some(name) => name.to_owned(),
+        None => format!("{:?}", thread.id()),
+    }
+}
+
+static HUBS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+/// The calling thread has this hub from now on, until [`remove`].
+pub(super) fn add(inbox: &Arc<Inbox>) -> std::sync::Arc<Pulse> {
+    let pulse = std::sync::Arc::new(Pulse::new());
+    // The hubs of models are not the process's.
+    if !MODELLED {
+        lock(&HUBS).push(Entry {
+            inbox: inbox.clone(),
+            pulse: pulse.clone(),
+            thread: std::thread::current(),
+        });
+    }
+    pulse
+}
+
+pub(super) fn remove(inbox: &Arc<Inbox>) {
+    let gone = {
+        let mut hubs = lock(&HUBS);
+        let at = hubs.iter().position(|hub| Arc::ptr_eq(&hub.inbox, inbox));
+        at.map(|at| hubs.remove(at))
+    };
+    drop(gone);
+}
+
+/// All hubs that there are, in order of their making.
+pub(crate) fn hubs() -> Vec<Entry> {
+    lock(&HUBS).clone()
+}
+
+/// How many want hubs to publish what runs; and whether slices are measured.
+static WATCHERS: AtomicUsize = AtomicUsize::new(0);
+static SLICES: AtomicUsize = AtomicUsize::new(0);
+
+/// What hubs are to do, as bits.
+#[inline]
+pub(super) fn mode() -> usize {
+    // Relaxed: settings, they order nothing.
+    let watched = WATCHERS.load(Ordering::Relaxed) > 0;
+    (usize::from(watched) * WATCHED) | SLICES.load(Ordering::Relaxed)
+}
+
+/// While this lives, hubs publish what runs, each from its next turn on.
+#[derive(Debug)]
+pub(crate) struct Watching(());
+
+impl Watching {
+    pub(crate) fn new() -> Self {
+        WATCHERS.fetch_add(1, Ordering::Relaxed);
+        Watching(())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        WATCHERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether hubs measure their slices.
+pub(crate) fn set_timed(timed: bool) {
+    SLICES.store(usize::from(timed) * TIMED, Ordering::Relaxed);
+}
+
+static BYSTANDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many of the process's threads can wake nobody, for the deadlock rule.
+#[cfg(target_os = "linux")]
+pub(super) fn bystanders() -> usize {
+    // SeqCst: see `Bystander::act`.
+    BYSTANDERS.load(Ordering::SeqCst)
+}
+
+/// While this lives its thread wakes nobody, but in [`act`](Bystander::act).
+#[derive(Debug)]
+pub(crate) struct Bystander(());
+
+impl Bystander {
+    pub(crate) fn new() -> Self {
+        BYSTANDERS.fetch_add(1, Ordering::SeqCst);
+        knock();
+        Bystander(())
+    }
+
+    /// Runs `f`, which may wake whom it likes, if the beat still goes on.
+    ///
+    /// Each of two has written before it reads, all of it SeqCst: a hub with nothing to do
+    /// rests its pulse, then asks for the bystanders; this one ceases to be a bystander, then
+    /// looks at the pulse. So either the hub sees a thread that may wake somebody, or this
+    /// one sees that there is nothing to be told any more.
+    pub(crate) fn act(&self, pulse: &Pulse, beat: u64, f: impl FnOnce()) {
+        BYSTANDERS.fetch_sub(1, Ordering::SeqCst);
+        if pulse.beat() == Some(beat) {
+            f();
+        }
+        BYSTANDERS.fetch_add(1, Ordering::SeqCst);
+        knock();
+    }
+}
+
+/// A hub that has seen one thread too many may look again.
+fn knock() {
+    for hub in hubs() {
+        hub.inbox.knock();
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        BYSTANDERS.fetch_sub(1, Ordering::SeqCst);
+    }
+}

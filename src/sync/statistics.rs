@@ -1,0 +1,103 @@
+//! What the primitives tell of themselves: a small struct each, of numbers that are there
+//! anyway. Nothing is counted for it.
+//!
+//! Each is taken under the primitive's lock, so that its numbers belong together. They may be out
+//! of date as soon as the lock is free again: they are to be looked at, not to be decided by. The
+//! locks themselves have none: they are lock_api's types, to which no method can be added; a dump
+//! shows who waits for one, and where.
+
+/// An [`Event`](super::Event)'s numbers, by [`statistics`](super::Event::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let event = greenlet::sync::Event::new();
+/// assert_eq!(event.statistics().waiting, 0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventStatistics {
+    /// Whether it is set.
+    pub set: bool,
+    /// How many wait for it.
+    pub waiting: usize,
+}
+
+/// An [`AsyncResult`](super::AsyncResult)'s numbers, by
+/// [`statistics`](super::AsyncResult::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let result = greenlet::sync::AsyncResult::<u8>::new();
+/// assert!(!result.statistics().ready);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AsyncResultStatistics {
+    /// Whether there is a value or an error.
+    pub ready: bool,
+    /// How many wait for it.
+    pub waiting: usize,
+}
+
+/// A queue's numbers, by [`statistics`](super::Queue::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let queue = greenlet::sync::Queue::bounded(2);
+/// queue.put(1).unwrap();
+/// let numbers = queue.statistics();
+/// assert_eq!((numbers.len, numbers.capacity, numbers.getters), (1, Some(2), 0));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStatistics {
+    /// How many items are stored.
+    pub len: usize,
+    /// How many can be; `None` without a bound.
+    pub capacity: Option<usize>,
+    /// How many were put and not said to be done.
+    pub unfinished: usize,
+    /// Whether it is shut down.
+    pub shut_down: bool,
+    /// How many wait for an item.
+    pub getters: usize,
+    /// How many wait with an item for room, or for a getter.
+    pub putters: usize,
+    /// How many wait until all is done.
+    pub joiners: usize,
+}
+
+/// A semaphore's numbers, by [`statistics`](super::Semaphore::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let semaphore = greenlet::sync::Semaphore::new(2);
+/// let _permit = semaphore.acquire();
+/// assert_eq!(semaphore.statistics().available, 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SemaphoreStatistics {
+    /// How many permits are free.
+    pub available: usize,
+    /// How many wait for permits, however many each.
+    pub waiting: usize,
+}
+
+/// A [`Condvar`](super::Condvar)'s numbers, by [`statistics`](super::Condvar::statistics).
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(greenlet::sync::Condvar::new().statistics().waiting, 0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CondvarStatistics {
+    /// How many wait, and have not been woken yet.
+    pub waiting: usize,
+}
