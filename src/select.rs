@@ -12,7 +12,7 @@ use std::time::Duration;
 /// select! {
 ///     get(queue) -> result => ...,           // as `get`: the item, or that the queue is shut down
 ///     put(queue, &mut item) -> result => ...,  // as `put`, of what is in an `Option`
-///     wait(event) => ...,                    // an `Event`, `AsyncResult` or `Greenlet` is ready
+///     wait(event) => ...,                    // an `Event`, `AsyncResult`, `Latch` or `Greenlet` is ready
 ///     acquire(semaphore) -> permit => ...,
 ///     acquire_many(semaphore, n) -> permits => ...,
 ///     default => ...,                        // nothing can be done now; or

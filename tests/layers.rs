@@ -110,6 +110,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("sync/event", &["rt"]),
     ("sync/async_result", &["rt"]),
+    ("sync/barrier", &["rt"]),
+    ("sync/notify", &["rt"]),
+    ("sync/latch", &["rt"]),
+    // Made of a latch.
+    ("sync/wait_group", &["rt", "sync/latch"]),
+    ("sync/once_cell", &["rt"]),
+    // Made of a cell.
+    ("sync/once", &["rt", "sync/once_cell"]),
+    ("sync/lazy", &["rt", "sync/once_cell"]),
     ("sync/semaphore", &["rt", "select"]),
     ("sync/mutex", &["rt"]),
     // What the caller's own lock means is said in one place.
