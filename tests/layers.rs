@@ -115,7 +115,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/latch", &["rt"]),
     // Made of a latch.
     ("sync/wait_group", &["rt", "sync/latch"]),
-    ("sync/once_cell", &["rt"]),
+    ("sync/turns", &["rt"]),
+    ("sync/once_cell", &["rt", "sync/turns"]),
     // Made of a cell.
     ("sync/once", &["rt", "sync/once_cell"]),
     ("sync/lazy", &["rt", "sync/once_cell"]),

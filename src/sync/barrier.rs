@@ -29,9 +29,9 @@ use std::time::Duration;
 /// # How it works
 ///
 /// A FIFO of those who have arrived, each with a mark that it may go on. Invariant: they are
-/// fewer than the barrier needs. Who would be the last first removes those from the line whose
-/// waits have ended, and then serves all others in one step. If one of those ends its wait on
-/// its own in that very moment it finds the mark as it leaves.
+/// fewer than the barrier needs. Who would be the last first takes those off the line whose
+/// waits have ended, and then serves all others in one step; only this takes time in proportion
+/// to their number. One whose wait ends on its own in that very moment finds the mark as it leaves.
 ///
 /// # Examples
 ///

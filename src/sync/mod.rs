@@ -27,6 +27,7 @@ mod queue;
 mod reentrant;
 mod rwlock;
 mod semaphore;
+mod turns;
 mod wait_group;
 
 pub use async_result::{AsyncResult, BoxError};
