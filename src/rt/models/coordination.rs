@@ -367,11 +367,15 @@ fn notify_all_against_one_by_the_woken() {
 #[test]
 fn once_two_initialisers() {
     explore("once_two_initialisers", Some(2), || {
-        let (cell, data, runs) = (Arc::new(OnceCell::new()), data(), Arc::new(Plain::new(0)));
+        let (cell, data, runs) = (
+            Arc::new(OnceCell::<Box<usize>>::new()),
+            data(),
+            Arc::new(Plain::new(0)),
+        );
         let initialises = || {
             let (cell, data, runs) = (cell.clone(), data.clone(), runs.clone());
             move || {
-                let value: &Box<usize> = cell.get_or_init(|| {
+                let value = cell.get_or_init(|| {
                     runs.fetch_add(1, Ordering::Relaxed);
                     set(&data, 1);
                     Box::new(7)
