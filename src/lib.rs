@@ -40,10 +40,12 @@
 //! | what runs | [`current`], [`sleep`], [`yield_now`], [`checkpoint`], [`now`] |
 //! | bounding what runs inside | [`scope()`], [`run()`], [`shield`], [`finally`], [`no_switch`] |
 //! | time limits | [`timeout()`], [`Timeout`], and a `_timeout` form of every wait |
-//! | a flag, a result | [`sync::Event`], [`sync::AsyncResult`] |
+//! | a flag, a result | [`sync::Event`], [`sync::Notify`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
 //! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
+//! | waiting for each other | [`sync::Barrier`], [`sync::Latch`], [`sync::WaitGroup`] |
+//! | what is done or made once | [`sync::Once`], [`sync::OnceCell`], [`sync::Lazy`] |
 //! | many greenlets, so many at a time | [`Group`], [`Pool`] |
 //! | the first or all of several that are ready, or each in its turn | [`wait_any`], [`wait_all`], [`as_completed`] |
 //! | the first of several operations: gets, puts, permits, waits | [`select!`], [`select_biased!`] |

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// select! {
 ///     get(queue) -> result => ...,           // as `get`: the item, or that the queue is shut down
 ///     put(queue, &mut item) -> result => ...,  // as `put`, of what is in an `Option`
-///     wait(event) => ...,                    // an `Event`, `AsyncResult` or `Greenlet` is ready
+///     wait(event) => ...,                    // an `Event`, `Latch`, `AsyncResult` or `Greenlet` is ready
 ///     join(&mut handle) -> result => ...,    // as `join`, of what is in an `Option`
 ///     lock(mutex) -> guard => ...,
 ///     acquire(semaphore) -> permit => ...,

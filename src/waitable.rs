@@ -5,12 +5,12 @@ use crate::rt::clock::Limit;
 use crate::rt::park::Party;
 use crate::rt::wait::{self, Ready, Source};
 use crate::select::Arm;
-use crate::sync::{AsyncResult, Event};
+use crate::sync::{AsyncResult, Event, Latch};
 use smallvec::SmallVec;
 use std::time::Duration;
 
 /// What [`wait_any`] and [`wait_all`] can wait for: an [`Event`] that is set, an
-/// [`AsyncResult`] that is ready, a [`Greenlet`] that has ended.
+/// [`AsyncResult`] that is ready, a [`Latch`] that is open, a [`Greenlet`] that has ended.
 ///
 /// # Examples
 ///
@@ -65,6 +65,11 @@ impl<T, E> sealed::Sealed for AsyncResult<T, E> {
         Part(self.source())
     }
 }
+impl sealed::Sealed for Latch {
+    fn source(&self) -> Part<'_> {
+        Part(self.source())
+    }
+}
 impl<T> sealed::Sealed for Greenlet<T> {
     fn source(&self) -> Part<'_> {
         Part(self.source())
@@ -89,6 +94,7 @@ impl<W: Waitable + ?Sized> sealed::Sealed for std::sync::Arc<W> {
 
 impl Waitable for Event {}
 impl<T, E> Waitable for AsyncResult<T, E> {}
+impl Waitable for Latch {}
 impl<T> Waitable for Greenlet<T> {}
 impl<T> Waitable for crate::ScopedGreenlet<'_, T> {}
 impl<W: Waitable + ?Sized> Waitable for &W {}

@@ -1,12 +1,13 @@
 //! The auto traits of every public type, as a table: a change breaks it loudly.
 
 use greenlet::sync::{
-    ArcMutexGuard, AsyncResult, AsyncResultStatistics, BoundedSemaphore, Condvar,
-    CondvarStatistics, Event, EventStatistics, GetError, GreenletId, Iter, LifoQueue,
-    MappedMutexGuard, Mutex, MutexGuard, OwnedPermit, Permit, PriorityQueue, PutError, Queue,
-    QueueStatistics, RawMutex, RawRwLock, ReentrantMutex, ReentrantMutexGuard, ReleaseError,
-    RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore,
-    SemaphoreStatistics, TryIter,
+    ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierWaitResult,
+    BoundedSemaphore, Condvar, CondvarStatistics, Event, EventStatistics, GetError, GreenletId,
+    Iter, Latch, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once, OnceCell,
+    OwnedPermit, Permit, PriorityQueue, PutError, Queue, QueueStatistics, RawMutex, RawRwLock,
+    ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics, TryIter,
+    WaitGroup,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
@@ -82,6 +83,20 @@ fn the_table() {
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
         Condvar:                              true  true;
+        Barrier:                              true  true;
+        BarrierWaitResult:                    true  true;
+        Notify:                               true  true;
+        Latch:                                true  true;
+        WaitGroup:                            true  true;
+        Once:                                 true  true;
+        OnceCell<u8>:                         true  true;
+        OnceCell<Sendable>:                   true  false;
+        OnceCell<Local1>:                     false false;
+        Lazy<u8>:                             true  true;
+        Lazy<u8, Sendable>:                   true  true;
+        Lazy<u8, Local1>:                     false false;
+        Lazy<Sendable>:                       true  false;
+        Lazy<Local1>:                         false false;
         RawMutex:                             true  true;
         RawRwLock:                            true  true;
         GreenletId:                           true  true;

@@ -48,6 +48,8 @@
 
 #[path = "kill_points/bounds.rs"]
 mod bounds;
+#[path = "kill_points/coordination.rs"]
+mod coordination;
 #[path = "kill_points/examples.rs"]
 mod examples;
 #[path = "kill_points/futures.rs"]

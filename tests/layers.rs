@@ -148,6 +148,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/event", &["rt", "sync/statistics"]),
     ("sync/async_result", &["rt", "sync/statistics"]),
     ("sync/semaphore", &["rt", "select", "sync/statistics"]),
+    ("sync/barrier", &["rt"]),
+    ("sync/notify", &["rt"]),
+    ("sync/latch", &["rt"]),
+    // Made of a latch.
+    ("sync/wait_group", &["rt", "sync/latch"]),
+    ("sync/turns", &["rt"]),
+    ("sync/once_cell", &["rt", "sync/turns"]),
+    // Made of a cell.
+    ("sync/once", &["rt", "sync/once_cell"]),
+    ("sync/lazy", &["rt", "sync/once_cell"]),
     ("sync/mutex", &["rt"]),
     // What the caller's own lock means is said in one place.
     ("sync/rwlock", &["rt", "sync/mutex"]),

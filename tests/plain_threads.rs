@@ -23,6 +23,14 @@ use greenlet::{
     select, shield, sleep, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 
+#[path = "plain_threads/coordination.rs"]
+mod coordination;
+use coordination::{
+    barrier_against_limits_is_passed_by_both_or_by_none, barrier_orders_what_is_done_before_it,
+    cell_is_written_once_and_lent_to_all, latch_and_wait_group_open_when_all_is_done,
+    lazy_is_made_once, notification_is_taken_by_one_or_kept, notify_all_wakes_all_who_wait,
+};
+
 /// Only a test that fails waits so long. Miri's clock counts steps, not time.
 const HANGS: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 60 });
 const FAR: Duration = Duration::from_secs(100_000);
@@ -158,6 +166,13 @@ tests! {
     threads_are_served_in_order_of_arrival;
     scopes_nest_and_shields_hold;
     locals_do_not_mix_and_are_dropped_with_their_thread;
+    barrier_orders_what_is_done_before_it;
+    barrier_against_limits_is_passed_by_both_or_by_none;
+    latch_and_wait_group_open_when_all_is_done;
+    notification_is_taken_by_one_or_kept;
+    notify_all_wakes_all_who_wait;
+    cell_is_written_once_and_lent_to_all;
+    lazy_is_made_once;
 }
 
 // ---- events ----

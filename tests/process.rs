@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use greenlet::sync::{AsyncResult, Condvar, Event, Mutex, PriorityQueue, Queue, RwLock, Semaphore};
+use greenlet::sync::{
+    AsyncResult, Condvar, Event, Mutex, OnceCell, PriorityQueue, Queue, RwLock, Semaphore,
+};
 use greenlet::testing::Simulation;
 use greenlet::{
     Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
@@ -305,6 +307,26 @@ fn mutex_of_this_thread_while_panicking_aborts() {
         doomed.unwrap().wait();
     });
     let place = "greenlet: Mutex::lock at tests/process.rs:";
+    ended.aborted(&[place, "panicking", "greenlet 'doomed'", "on purpose"]);
+}
+
+/// Another greenlet of the same hub initialises it, and could never go on.
+#[test]
+fn cell_of_this_thread_while_panicking_aborts() {
+    let ended = child!(cell_of_this_thread_while_panicking_aborts, || {
+        let cell = Arc::new(OnceCell::new());
+        let _initialises = spawn({
+            let cell = cell.clone();
+            move || *cell.get_or_init(|| sleep(HANGS))
+        });
+        yield_now();
+        let doomed = Builder::new().name("doomed").spawn(move || {
+            let _guard = OnDrop(|| cell.set(()).unwrap());
+            panic!("on purpose");
+        });
+        doomed.unwrap().wait();
+    });
+    let place = "greenlet: OnceCell::set at tests/process.rs:";
     ended.aborted(&[place, "panicking", "greenlet 'doomed'", "on purpose"]);
 }
 

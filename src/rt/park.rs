@@ -305,6 +305,14 @@ impl Party {
         outcome
     }
 
+    /// A wait that was interrupted has ended well all the same: what is due is raised by the
+    /// next one.
+    #[cold]
+    pub(crate) fn put_off(&self) {
+        drop(self.deadlock());
+        self.task().put_off();
+    }
+
     /// True if this party could see the end of its wait before the notifier has
     /// let go of the lock.
     #[inline]

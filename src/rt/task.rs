@@ -195,6 +195,15 @@ impl Task {
         interrupted
     }
 
+    /// The wait that frames were committed to has ended well: the next one raises them.
+    pub(crate) fn put_off(&self) {
+        let mut frames = self.frames.borrow_mut();
+        let committed = frames
+            .iter_mut()
+            .filter(|f| f.state == FrameState::Committed);
+        committed.for_each(|f| f.state = FrameState::Pending);
+    }
+
     pub(crate) fn open(&self, shield: bool) -> u64 {
         let id = next_frame();
         self.frames.borrow_mut().push(Frame {

@@ -17,7 +17,8 @@
 //!   and may then use the slot until it unlocks. If the claim fails the waiter is
 //!   leaving on its own and keeps what is in its slot.
 //! - A waiter that leaves does so under the lock, and the state repairs its
-//!   invariant there ([`Waiters::left`]).
+//!   invariant there ([`Waiters::left`]). If a notifier has taken it off before, its slot may
+//!   say that it was served all the same ([`Waiters::served`]); it has succeeded then.
 //! - No user code runs under the lock, but for [`Monitor::lend`]; nothing is
 //!   raised under it.
 //! - A broadcast wakes those whose arrival ticket is smaller than the next ticket
@@ -180,6 +181,33 @@ impl<V> WaitList<V> {
         }
     }
 
+    /// Takes those off whose waits have ended, though they have not left yet.
+    pub(crate) fn drop_leaving(&mut self) {
+        let mut place = self.list.front_mut();
+        while let Some(node) = place.get() {
+            // SAFETY: the node is linked, so its frame is alive, and so is its waiter.
+            if unsafe { (*node.waiter).word.is_waiting() } {
+                place.move_next();
+            } else {
+                place.remove();
+                self.len -= 1;
+            }
+        }
+    }
+
+    /// Takes the first in line off, wakes it, and lends its slot; if its wait has ended on its
+    /// own, too: it will find there that it was served ([`Waiters::served`]).
+    pub(crate) fn serve_front(&mut self, wakes: &mut Wakes) -> Option<&mut V> {
+        let node: *const Node<V> = UnsafeRef::into_raw(self.list.pop_front()?);
+        self.len -= 1;
+        // SAFETY: as in `claim_front`; and if the claim fails, the waiter reads its slot only
+        // after it has passed the lock.
+        unsafe {
+            park::claim(&*(*node).waiter, (*node).index, wakes);
+            Some(&mut *(*node).value.write())
+        }
+    }
+
     /// The ticket of the next arrival.
     #[cfg(all(unix, feature = "net"))]
     pub(crate) fn next_ticket(&self) -> u64 {
@@ -254,6 +282,11 @@ pub(crate) trait Waiters<V>: State {
     fn waiters(&mut self) -> &mut WaitList<V>;
     /// A waiter has left from anywhere in the list: restore the invariant.
     fn left(&mut self, _wakes: &mut Wakes) {}
+    /// Whether a waiter that a notifier has taken off was served, as its slot says, though its
+    /// wait had ended on its own: it has succeeded then.
+    fn served(_value: &V) -> bool {
+        false
+    }
     /// The ticket that a waiter brings along, if it was in this list before.
     fn ticket(_value: &V) -> Option<u64> {
         None
@@ -620,6 +653,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     where
         S: Waiters<V>,
     {
+        let mut served = false;
         let outcome = party.settle();
         let notified = matches!(outcome, Outcome::Notified(_));
         if !notified || party.leaves_early() {
@@ -628,6 +662,9 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             // SAFETY: `prepare` pushed it to this list.
             if unsafe { state.waiters().remove(node.as_ptr()) } {
                 state.left(wakes);
+            } else if !notified {
+                // SAFETY: initialised by `prepare`; slots are only touched under the lock.
+                served = S::served(unsafe { &*(*node.as_ptr()).value.read() });
             }
         }
         // SAFETY: initialised by `prepare`; unlinked by a notifier that has let
@@ -635,6 +672,12 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         let value = unsafe { node.assume_init_read() }.value.into_inner();
         match outcome {
             Outcome::Notified(_) => Ok((End::Notified, value)),
+            _ if served => {
+                if outcome == Outcome::Interrupted {
+                    party.put_off();
+                }
+                Ok((End::Notified, value))
+            }
             Outcome::Expired => Ok((End::Expired, value)),
             _ => {
                 // The reason first: the value's destructor may change what is due.

@@ -81,6 +81,13 @@ impl Word {
         self.decide(CLOSED)
     }
 
+    /// Whether the wait goes on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        // Relaxed: what is decided meanwhile is as good as decided later, and nothing is read
+        // because of it.
+        self.0.load(Ordering::Relaxed) == WAITING
+    }
+
     /// Whether the waiter will never run again.
     pub(crate) fn is_closed(&self) -> bool {
         // Relaxed: a closed word stays closed, and nothing is read because of it.

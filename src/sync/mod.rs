@@ -1,5 +1,5 @@
-//! What greenlets coordinate with: [`Event`], [`AsyncResult`], queues, semaphores, locks,
-//! [`Condvar`].
+//! What greenlets coordinate with: [`Event`], [`Notify`], [`AsyncResult`], queues, semaphores,
+//! locks, [`Condvar`]; [`Barrier`], [`Latch`], [`WaitGroup`]; [`Once`], [`OnceCell`], [`Lazy`].
 //!
 //! Each can be used by greenlets of several hubs, their roots and plain threads
 //! at once. Waiters are served in order of arrival, whatever they are. A waiter
@@ -7,25 +7,40 @@
 //! it was given, even if its time is over or it is killed before it runs.
 //!
 //! While a thread is panicking no wait suspends: a method whose type can say no
-//! says so (`Full`, `Empty`, `false`, `None`), any other aborts with a message; but for
-//! [`Mutex`]'s `lock`, which blocks the thread if it waits for other threads only.
+//! says so (`Full`, `Empty`, `Elapsed`, `false`, `None`), any other aborts with a message; but for
+//! [`Mutex`]'s `lock` and what initialises a [`OnceCell`], [`Once`] or [`Lazy`], which block the
+//! thread if they wait for other threads only.
 //!
 //! The locks are raw locks of this crate under the guards of [`lock_api`].
 
 mod async_result;
+mod barrier;
 mod condvar;
 mod event;
+mod latch;
+mod lazy;
 mod mutex;
+mod notify;
+mod once;
+mod once_cell;
 mod queue;
 mod reentrant;
 mod rwlock;
 mod semaphore;
 mod statistics;
+mod turns;
+mod wait_group;
 
 pub use async_result::{AsyncResult, BoxError};
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::Condvar;
 pub use event::Event;
+pub use latch::Latch;
+pub use lazy::Lazy;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
+pub use notify::Notify;
+pub use once::Once;
+pub use once_cell::OnceCell;
 pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, TryIter};
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
@@ -33,3 +48,4 @@ pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semapho
 pub use statistics::{
     AsyncResultStatistics, CondvarStatistics, EventStatistics, QueueStatistics, SemaphoreStatistics,
 };
+pub use wait_group::WaitGroup;

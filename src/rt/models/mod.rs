@@ -28,6 +28,7 @@
 // | `wait` | the core with plain threads: word, monitor, lists |
 // | `primitives`, `queues` | each primitive with plain threads; a greenlet's end |
 // | `locks` | `Mutex`, `RwLock`, `ReentrantMutex`, `Condvar` |
+// | `coordination` | `Barrier`, `Latch`, `WaitGroup`, `Notify`, `OnceCell` |
 // | `any`, `select` | `wait_any` and select: several nodes on one word |
 // | `futures` | waits that are polled, by one task or another, and dropped |
 // | `races` | a wake, the limit and a kill for one wait, primitive by primitive |
@@ -53,6 +54,7 @@ mod abandoned;
 mod any;
 mod batches;
 mod between_hubs;
+mod coordination;
 mod ends;
 mod futures;
 mod greenlets;

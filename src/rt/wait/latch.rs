@@ -60,6 +60,16 @@ impl<V> Latch<V> {
         unsafe { (*self.value.read()).as_ref() }
     }
 
+    /// The value, to be changed by who has the latch alone.
+    pub(crate) fn get_mut(&mut self) -> Option<&mut V> {
+        // SAFETY: nobody else can reach it.
+        unsafe { (*self.value.write()).as_mut() }
+    }
+
+    pub(crate) fn into_inner(self) -> Option<V> {
+        self.value.into_inner()
+    }
+
     /// Writes the value and wakes all; gives it back if there is one already.
     pub(crate) fn set(&self, value: V) -> Result<(), V> {
         let mut value = Some(value);
