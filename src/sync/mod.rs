@@ -13,6 +13,7 @@
 //! The locks are raw locks of this crate under the guards of [`lock_api`].
 
 mod async_result;
+mod channel;
 mod condvar;
 mod event;
 mod mutex;
@@ -23,10 +24,11 @@ mod semaphore;
 mod statistics;
 
 pub use async_result::{AsyncResult, BoxError};
+pub use channel::{IntoIter, Receiver, Sender, WeakSender};
 pub use condvar::Condvar;
 pub use event::Event;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
-pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, TryIter};
+pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, Slot, TryIter};
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};
