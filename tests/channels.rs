@@ -139,6 +139,21 @@ fn a_kill_of_the_only_receiver_tells_the_sender() {
     });
 }
 
+#[test]
+fn futures_hear_of_the_end() {
+    simulate(|| {
+        let (sender, receiver) = Queue::bounded(1).channel();
+        let getter = spawn(move || {
+            let first = greenlet::block_on(receiver.get_async());
+            (first, greenlet::block_on(receiver.get_async()))
+        });
+        yield_now();
+        greenlet::block_on(sender.put_async(1)).unwrap();
+        drop(sender);
+        assert_eq!(getter.join().unwrap(), (Ok(1), Err(GetError::ShutDown)));
+    });
+}
+
 /// What is left is dropped with the last receiver, and may itself use the channel.
 #[test]
 fn what_is_left_may_use_its_channel() {

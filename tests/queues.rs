@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 fn ms(n: u64) -> Duration {
@@ -622,5 +623,25 @@ fn force_put_displaces_the_oldest_and_passes_nobody_a_place() {
         assert_eq!(early.force_put(3), Err(PutError::ShutDown(3)));
         let meeting = Queue::rendezvous();
         assert_eq!(meeting.force_put(1), Err(PutError::Full(1)));
+    });
+}
+
+/// A future that was given an item and is dropped puts it back, even where that is too much.
+#[test]
+fn a_queue_that_is_over_full_has_no_places_until_there_is_room() {
+    simulate(|| {
+        let queue = Queue::bounded(1);
+        let mut get = Box::pin(queue.get_async());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(get.as_mut().poll(&mut context).is_pending());
+        queue.put_many([1, 2]).unwrap();
+        drop(get);
+        assert_eq!(queue.len(), 2);
+        assert_eq!(queue.try_reserve().unwrap_err(), PutError::Full(()));
+        assert_eq!(queue.force_put(3), Ok(Some(1)));
+        assert_eq!(queue.get(), Ok(2));
+        assert_eq!(queue.try_reserve().unwrap_err(), PutError::Full(()));
+        assert_eq!(queue.get_many(9), Ok(vec![3]));
+        assert!(queue.try_reserve().is_ok());
     });
 }

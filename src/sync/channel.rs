@@ -217,6 +217,7 @@ both!(Receiver, "Receiver");
 impl<T> Sender<T> {
     delegate! {
         fn put(item: T) -> Result<(), PutError<T>> => "sender.put(1).unwrap();";
+        fn put_async(item: T) -> impl Future<Output = Result<(), PutError<T>>> => "greenlet::block_on(sender.put_async(1)).unwrap();";
         fn put_timeout(item: T, limit: Duration) -> Result<(), PutError<T>> => "sender.put_timeout(1, std::time::Duration::from_secs(1)).unwrap();";
         fn put_nowait(item: T) -> Result<(), PutError<T>> => "sender.put_nowait(1).unwrap();";
         fn put_many(items: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> => "sender.put_many([1, 2]).unwrap();";
@@ -251,6 +252,7 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     delegate! {
         fn get() -> Result<T, GetError> => "sender.put(1).unwrap();\nassert_eq!(receiver.get(), Ok(1));";
+        fn get_async() -> impl Future<Output = Result<T, GetError>> => "sender.put(1).unwrap();\nassert_eq!(greenlet::block_on(receiver.get_async()), Ok(1));";
         fn get_timeout(limit: Duration) -> Result<T, GetError> => "assert!(receiver.get_timeout(std::time::Duration::from_millis(1)).is_err());";
         fn get_nowait() -> Result<T, GetError> => "assert!(receiver.get_nowait().is_err());";
         fn peek_nowait() -> Result<T, GetError> where [T: Clone] => "sender.put(1).unwrap();\nassert_eq!(receiver.peek_nowait(), Ok(1));";

@@ -197,10 +197,6 @@ impl<T, C: Container<T>> State for Items<T, C> {
         assert!(self.getters.is_empty() || self.items.len() == 0 && both);
         let line = !(self.putters.is_empty() && self.reservers.is_empty());
         assert!(!line || full || self.shut_down);
-        assert!(
-            self.capacity
-                .is_none_or(|c| self.items.len() + self.reserved <= c)
-        );
     }
 }
 
