@@ -147,6 +147,62 @@ fn main() {
             }
         })
     });
+    figure("channel: put + get without waiting", 1_000_000, || {
+        let (sender, receiver) = Queue::unbounded().channel();
+        timed(|| {
+            for i in 0..1_000_000 {
+                sender.put(i).unwrap();
+                black_box(receiver.get().unwrap());
+            }
+        })
+    });
+    figure("Queue: reserve + put + get", 1_000_000, || {
+        let queue = Queue::bounded(1);
+        timed(|| {
+            for i in 0..1_000_000 {
+                queue.reserve().unwrap().put(i);
+                black_box(queue.get().unwrap());
+            }
+        })
+    });
+    figure(
+        "Queue: put_many + get_many of 100, each item",
+        1_000_000,
+        || {
+            let queue = Queue::unbounded();
+            timed(|| {
+                for i in 0..10_000 {
+                    queue.put_many(i..i + 100).unwrap();
+                    black_box(queue.get_many(100).unwrap());
+                }
+            })
+        },
+    );
+    figure(
+        "Queue: handed over in batches of 100, bounded(128)",
+        200_000,
+        || {
+            let queue = Rc::new(Queue::bounded(128));
+            let getter = spawn({
+                let queue = queue.clone();
+                move || {
+                    let mut sum = 0;
+                    while let Ok(batch) = queue.get_many(100) {
+                        sum += batch.into_iter().sum::<usize>();
+                    }
+                    sum
+                }
+            });
+            let putter = spawn(move || {
+                (0..2_000).for_each(|i| queue.put_many(i..i + 100).unwrap());
+                queue.shutdown();
+            });
+            timed(|| {
+                getter.join().unwrap();
+                putter.join().unwrap();
+            })
+        },
+    );
     let handed = |queue: fn() -> Queue<usize>| {
         move || {
             let queue = Rc::new(queue());

@@ -42,6 +42,7 @@
 //! | time limits | [`timeout()`], [`Timeout`], and a `_timeout` form of every wait |
 //! | a flag, a result | [`sync::Event`], [`sync::Notify`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
+//! | channels: queues with a [`sync::Sender`] and a [`sync::Receiver`] | [`sync::Queue::channel`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
 //! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
 //! | waiting for each other | [`sync::Barrier`], [`sync::Latch`], [`sync::WaitGroup`] |

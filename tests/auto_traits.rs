@@ -3,11 +3,11 @@
 use greenlet::sync::{
     ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierWaitResult,
     BoundedSemaphore, Condvar, CondvarStatistics, Event, EventStatistics, GetError, GreenletId,
-    Iter, Latch, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once, OnceCell,
-    OwnedPermit, Permit, PriorityQueue, PutError, Queue, QueueStatistics, RawMutex, RawRwLock,
-    ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard,
-    RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics, TryIter,
-    WaitGroup,
+    IntoIter, Iter, Latch, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once,
+    OnceCell, OwnedPermit, Permit, PriorityQueue, PutError, Queue, QueueStatistics, RawMutex,
+    RawRwLock, Receiver, ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock,
+    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics,
+    Sender, Slot, TryIter, WaitGroup, WeakSender,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
@@ -79,6 +79,17 @@ fn the_table() {
         Iter<'static, Queue<Local1>>:         false false;
         TryIter<'static, Queue<u8>>:          true  true;
         TryIter<'static, Queue<Local1>>:      false false;
+        Slot<'static, Queue<Sendable>>:       true  true;
+        Slot<'static, Queue<Local1>>:         false false;
+        Slot<'static, PriorityQueue<u8>>:     true  true;
+        Sender<Sendable>:                     true  true;
+        Sender<Local1>:                       false false;
+        Receiver<Sendable>:                   true  true;
+        Receiver<Local1>:                     false false;
+        WeakSender<Sendable>:                 true  true;
+        WeakSender<Local1>:                   false false;
+        IntoIter<Sendable>:                   true  true;
+        IntoIter<Local1>:                     false false;
         Semaphore:                            true  true;
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
@@ -259,7 +270,7 @@ fn sizes() {
     assert!(size_of::<Event>() <= 56, "{}", size_of::<Event>());
     assert!(size_of::<Semaphore>() <= 72, "{}", size_of::<Semaphore>());
     assert!(
-        size_of::<Queue<u64>>() <= 192,
+        size_of::<Queue<u64>>() <= 216,
         "{}",
         size_of::<Queue<u64>>()
     );

@@ -166,9 +166,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/condvar", &["rt", "sync/mutex", "sync/statistics"]),
     (
         "sync/queue",
-        &["rt", "select", "sync/queue/core", "sync/statistics"],
+        &["rt", "select", "sync/queue", "sync/statistics"],
     ),
     ("sync/queue/core", &["rt", "sync/queue", "sync/statistics"]),
+    ("sync/queue/slot", &["rt", "sync/queue"]),
+    ("sync/queue/many", &["rt", "sync/queue"]),
+    // Made of a queue.
+    ("sync/channel", &["rt", "select", "sync/queue"]),
     ("net/io", &["rt"]),
     ("net/addr", &["ThreadPool"]),
     ("net/tcp", &["rt", "net/io", "net/addr"]),

@@ -147,6 +147,20 @@ fn queues() -> Ops {
             (0..3u8, limit()).prop_map(|(p, l)| Op::Put(p, l)).boxed(),
         ),
         (30, limit().prop_map(Op::Get).boxed()),
+        (
+            10,
+            (0..=4usize, limit())
+                .prop_map(|(n, l)| Op::GetMany(n, l))
+                .boxed(),
+        ),
+        (
+            10,
+            (0..=4usize, 0..3u8, limit())
+                .prop_map(|(n, p, l)| Op::PutMany(n, p, l))
+                .boxed(),
+        ),
+        (3, Just(Op::Drain).boxed()),
+        (4, (0..3u8).prop_map(Op::ForcePut).boxed()),
         (3, Just(Op::Peek).boxed()),
         (12, Just(Op::TaskDone).boxed()),
         (6, maybe().prop_map(Op::Join).boxed()),
@@ -198,8 +212,17 @@ fn with_common(own: Ops) -> Ops {
     ])
 }
 
-/// Operations inside scopes, shields and `catch_unwind`, two deep.
-fn nested(own: Ops) -> Ops {
+/// With a place of the queue held meanwhile.
+fn reserve(body: impl Strategy<Value = Vec<Op>> + 'static) -> Ops {
+    let item = prop_oneof![3 => (0..3u8).prop_map(Some), 1 => Just(None)];
+    (limit(), item, body)
+        .prop_map(|(l, item, body)| Op::Reserve(l, item, body))
+        .boxed()
+}
+
+/// Operations inside scopes, shields and `catch_unwind`, two deep; how many of the lists are
+/// done with a place of the queue held.
+fn nested(own: Ops, places: u32) -> Ops {
     (0..2).fold(with_common(own), |inner, _| {
         let body = prop::collection::vec(inner.clone(), 1..4);
         weighted([
@@ -212,6 +235,7 @@ fn nested(own: Ops) -> Ops {
                     .boxed(),
             ),
             (2, body.clone().prop_map(Op::Shield).boxed()),
+            (places, reserve(body.clone())),
             (2, body.prop_map(Op::Swallow).boxed()),
         ])
     })
@@ -239,12 +263,16 @@ fn kinds() -> impl Strategy<Value = (Kind, Option<usize>)> {
 }
 
 fn plans(own: Ops) -> impl Strategy<Value = Plan> {
-    plans_of(own, 2..=16)
+    plans_of(own, 1, 2..=16)
 }
 
-fn plans_of(own: Ops, greenlets: RangeInclusive<usize>) -> impl Strategy<Value = Plan> {
+fn plans_of(
+    own: Ops,
+    places: u32,
+    greenlets: RangeInclusive<usize>,
+) -> impl Strategy<Value = Plan> {
     let start = prop_oneof![3 => Just(0), 1 => time()];
-    let script = (start, prop::collection::vec(nested(own), 1..8));
+    let script = (start, prop::collection::vec(nested(own, places), 1..8));
     let scripts = prop::collection::vec(script, greenlets);
     let seed = prop::option::of(any::<u64>());
     let permits = (0..=3usize, 1..=3usize);
@@ -343,7 +371,7 @@ proptest! {
     }
 
     #[test]
-    fn queue(plan in plans(queues())) {
+    fn queue(plan in plans_of(queues(), 8, 2..=16)) {
         check(&plan)?;
     }
 
@@ -430,7 +458,7 @@ proptest! {
     /// 2 to 64 greenlets and threads, as the machine will have it. It is not shrunk for long: a
     /// smaller program may pass by chance.
     #[test]
-    fn hubs(plan in plans_of(everything_at_once(), 2..=64), places in places()) {
+    fn hubs(plan in plans_of(everything_at_once(), 2, 2..=64), places in places()) {
         check_hubs(&plan, places)?;
     }
 }

@@ -208,8 +208,12 @@ impl<V> WaitList<V> {
         }
     }
 
+    /// The ticket of the first in line.
+    pub(crate) fn front_ticket(&self) -> Option<u64> {
+        Some(self.list.front().get()?.ticket.get())
+    }
+
     /// The ticket of the next arrival.
-    #[cfg(all(unix, feature = "net"))]
     pub(crate) fn next_ticket(&self) -> u64 {
         self.next_ticket
     }

@@ -15,6 +15,7 @@
 
 mod async_result;
 mod barrier;
+mod channel;
 mod condvar;
 mod event;
 mod latch;
@@ -33,6 +34,7 @@ mod wait_group;
 
 pub use async_result::{AsyncResult, BoxError};
 pub use barrier::{Barrier, BarrierWaitResult};
+pub use channel::{IntoIter, Receiver, Sender, WeakSender};
 pub use condvar::Condvar;
 pub use event::Event;
 pub use latch::Latch;
@@ -41,7 +43,7 @@ pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
 pub use notify::Notify;
 pub use once::Once;
 pub use once_cell::OnceCell;
-pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, TryIter};
+pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, Slot, TryIter};
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};

@@ -1,6 +1,10 @@
 //! Queues: first in first out, last in first out, smallest first.
 
 mod core;
+mod many;
+mod slot;
+
+pub use slot::Slot;
 
 use self::core::{Core, Ranked};
 use super::statistics::QueueStatistics;
@@ -291,8 +295,8 @@ macro_rules! queue {
             ///
             /// # Errors
             ///
-            /// [`GetError::ShutDown`] if the queue is shut down and empty;
-            /// [`GetError::Empty`] only while panicking.
+            /// [`GetError::ShutDown`] if the queue is shut down and empty, and no place is
+            /// [reserved](Self::reserve); [`GetError::Empty`] only while panicking.
             ///
             /// # Examples
             ///
@@ -397,7 +401,7 @@ macro_rules! queue {
                 self.len() == 0
             }
 
-            /// True if there is no room.
+            /// True if there is no room: all places are filled or [reserved](Self::reserve).
             ///
             /// # Examples
             ///
@@ -505,7 +509,8 @@ macro_rules! queue {
 
             /// Refuses items from now on. Those that are stored can still be got;
             /// then getters see [`GetError::ShutDown`]. Waiting putters get their
-            /// items back. A second call does nothing.
+            /// items back. Who has [reserved](Self::reserve) a place may still put.
+            /// A second call does nothing.
             ///
             /// # Examples
             ///
@@ -656,6 +661,18 @@ impl<T> Queue<T> {
         pub const fn rendezvous() -> Self {
             Queue { core: Core::new(VecDeque::new(), Some(0)) }
         }
+    }
+
+    /// As [`get`](Queue::get), begun elsewhere.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn get_at(&self, site: Site) -> Result<T, GetError> {
+        self.core.get(site, Limit::Never)
+    }
+
+    /// Shuts it down and takes out what is stored; nobody will get anything any more.
+    pub(super) fn abandon(&self) -> Vec<T> {
+        self.core.abandon()
     }
 }
 

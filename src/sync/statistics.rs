@@ -62,9 +62,11 @@ pub struct QueueStatistics {
     pub unfinished: usize,
     /// Whether it is shut down.
     pub shut_down: bool,
+    /// How many places are reserved and not filled.
+    pub reserved: usize,
     /// How many wait for an item.
     pub getters: usize,
-    /// How many wait with an item for room, or for a getter.
+    /// How many wait with an item for room, or for a getter, or to reserve a place.
     pub putters: usize,
     /// How many wait until all is done.
     pub joiners: usize,

@@ -80,6 +80,126 @@ fn limits<Q: Line + 'static>(make: fn() -> Q) {
     });
 }
 
+/// Places that are held for a while, putters behind them, and getters that let them in.
+#[test]
+fn places() {
+    explore(|stage| {
+        let queue = line(stage, Queue::<Item>::bounded(1));
+        for _ in 0..2 {
+            let queue = queue.clone();
+            stage.actor(move |a| {
+                for _ in 0..2 {
+                    if let Ok(slot) = a.waits("reserve", || queue.reserve()) {
+                        a.sleeps(1);
+                        a.offer(|item| {
+                            slot.put(item);
+                            Ok(())
+                        });
+                    }
+                }
+            });
+        }
+        let q = queue.clone();
+        stage.actor(move |a| {
+            a.puts("put", |i| q.put(i));
+            let slot = a.waits("reserve_timeout", || q.reserve_timeout(ms(2)));
+            a.sleeps(1);
+            drop(slot);
+        });
+        let q = queue.clone();
+        stage.actor(move |a| {
+            for _ in 0..6 {
+                a.sleeps(1);
+                a.does("gets", || a.fetch(|| q.get_timeout(ms(2))));
+            }
+            // Nobody comes who could wait for a place that is free.
+            a.stage.afterwards({
+                let q = q.clone();
+                move || assert!(!q.is_full() && format!("{q:?}").contains("reserved: 0"))
+            });
+        });
+    });
+}
+
+/// Batches on both sides, and those who put and get one item in between.
+#[test]
+fn batches() {
+    explore(|stage| {
+        let queue = line(stage, Queue::<Item>::bounded(2));
+        let q = queue.clone();
+        stage.actor(move |a| {
+            a.waits("put_many", || a.offer_many(3, |items| q.put_many(items)));
+            a.sleeps(1);
+            a.waits("put_many_timeout", || {
+                a.offer_many(3, |items| q.put_many_timeout(items, ms(2)))
+            });
+        });
+        let q = queue.clone();
+        stage.actor(move |a| {
+            a.puts("put", |i| q.put(i));
+            a.does("force_put", || {
+                a.offer(|i| {
+                    let displaced = q.force_put(i)?;
+                    a.fetch(|| displaced.ok_or(greenlet::sync::GetError::Empty));
+                    Ok(())
+                })
+            });
+        });
+        let q = queue.clone();
+        stage.actor(move |a| {
+            a.sleeps(2);
+            while a.waits("get_many", || a.fetch_many(|| q.get_many(2))) > 0 {
+                a.sleeps(1);
+            }
+        });
+        let q = queue.clone();
+        stage.actor(move |a| {
+            for _ in 0..3 {
+                a.sleeps(2);
+                a.waits("get_many_timeout", || {
+                    a.fetch_many(|| q.get_many_timeout(3, ms(1)))
+                });
+            }
+            a.fetch_many(|| Ok(q.drain()));
+            a.sleeps(2);
+            q.shutdown();
+        });
+    });
+}
+
+/// Both ends of a channel are held by those who may be unwound: the other side hears of it.
+#[test]
+fn channel() {
+    for make in [|| Queue::<Item>::bounded(1), Queue::rendezvous] {
+        explore(move |stage| {
+            let (sender, receiver) = make().channel();
+            for _ in 0..2 {
+                let sender = sender.clone();
+                stage.actor(move |a| {
+                    for wait in [1, 1, 6] {
+                        a.sleeps(wait);
+                        a.waits("put", || a.entrust(|i| sender.put(i)));
+                    }
+                });
+            }
+            drop(sender);
+            for wait in [2, 3] {
+                let receiver = receiver.clone();
+                stage.actor(move |a| {
+                    a.sleeps(wait);
+                    while a.gets("get", || receiver.get()) {
+                        a.sleeps(1);
+                    }
+                    assert_eq!(
+                        receiver.get().err(),
+                        Some(greenlet::sync::GetError::ShutDown)
+                    );
+                });
+            }
+        });
+    }
+}
+
 /// One `mod` for each kind of queue.
 macro_rules! kinds {
     ($($kind:ident: $make:expr, [$($program:ident)+];)+) => {

@@ -53,6 +53,8 @@ struct Fate {
     put: bool,
     got: bool,
     left: bool,
+    /// Of a batch that was unwound, or in a channel that may end: put, or dropped.
+    either: bool,
     dropped: u32,
 }
 
@@ -254,12 +256,13 @@ impl Stage {
                 put,
                 got,
                 left,
+                either,
                 dropped,
             } = fate;
             assert!(!(got && left), "item {id} doubled: {fate:?}");
             assert_eq!(
-                put,
-                got || left,
+                put && !either,
+                (got || left) && !either,
                 "item {id} lost, or put by nobody: {fate:?}"
             );
             assert_eq!(dropped, 1, "item {id}: {fate:?}");
@@ -383,6 +386,48 @@ impl Actor {
                 false
             }
         }
+    }
+
+    /// Puts a batch in. If it is unwound, nobody knows how many of it are in.
+    pub(crate) fn offer_many(
+        &self,
+        n: usize,
+        put: impl FnOnce(Vec<Item>) -> Result<(), PutError<Vec<Item>>>,
+    ) -> usize {
+        let inner = &self.stage.0;
+        let items: Vec<Item> = (0..n).map(|_| self.stage.item()).collect();
+        let ids: Vec<u32> = items.iter().map(|item| item.id).collect();
+        ids.iter()
+            .for_each(|&id| inner.fate(id, |fate| fate.either = true));
+        let back = put(items).err().map_or(Vec::new(), PutError::into_inner);
+        let (put, rest) = ids.split_at(n - back.len());
+        assert!(
+            back.iter().map(|item| item.id).eq(rest.iter().copied()),
+            "the end of a batch comes back"
+        );
+        ids.iter()
+            .for_each(|&id| inner.fate(id, |fate| fate.either = false));
+        put.iter()
+            .for_each(|&id| inner.fate(id, |fate| fate.put = true));
+        put.len()
+    }
+
+    /// As [`offer`](Actor::offer), to a channel that drops the item if it ends.
+    pub(crate) fn entrust(&self, put: impl FnOnce(Item) -> Result<(), PutError<Item>>) -> bool {
+        self.offer(|item| {
+            self.stage.0.fate(item.id, |fate| fate.either = true);
+            put(item)
+        })
+    }
+
+    /// Takes a batch out.
+    pub(crate) fn fetch_many(&self, get: impl FnOnce() -> Result<Vec<Item>, GetError>) -> usize {
+        let items = get().unwrap_or_default();
+        let n = items.len();
+        for item in items {
+            self.fetch(|| Ok(item));
+        }
+        n
     }
 
     /// Takes an item out, with an account of it.

@@ -18,7 +18,8 @@ pub(crate) const OPERATIONS: usize = 1500;
 
 const END: u8 = 0;
 const NEXT: u8 = 1;
-const CODES: u8 = 32;
+const RESERVE: u8 = 36;
+const CODES: u8 = 64;
 
 /// By their codes. `bounded(0)` is a rendezvous.
 const QUEUES: [(Kind, Option<usize>); 16] = [
@@ -106,6 +107,12 @@ fn simple(code: u8, bytes: &mut Bytes<'_>) -> Op {
         28 => Op::Release(bytes.index(2)),
         29 => Op::Return,
         30 => Op::Forget,
+        32 => Op::GetMany(bytes.index(5), limit(bytes)),
+        33 => Op::Drain,
+        34 => Op::PutMany(bytes.index(5), bytes.below(3), limit(bytes)),
+        35 => Op::ForcePut(bytes.below(3)),
+        // The same once more, so that few codes mean the same.
+        37..=63 => simple(code - 32, bytes),
         // Time must go by in most programs.
         _ => Op::Sleep(time(bytes)),
     }
@@ -124,8 +131,10 @@ fn block(bytes: &mut Bytes<'_>, depth: usize, left: &mut usize, ops: &mut Vec<Op
         let fits = *left > 0;
         *left = left.saturating_sub(1);
         let op = match code {
-            2..=4 => {
+            2..=4 | RESERVE => {
                 let d = if code == 2 { time(bytes) } else { 0 };
+                let place =
+                    (code == RESERVE).then(|| (limit(bytes), bytes.below(4).checked_sub(1)));
                 if depth == DEPTH || !fits {
                     continue; // its operations are those of the block around it
                 }
@@ -134,7 +143,11 @@ fn block(bytes: &mut Bytes<'_>, depth: usize, left: &mut usize, ops: &mut Vec<Op
                 ops.push(match code {
                     2 => Op::Timeout(d, body),
                     3 => Op::Shield(body),
-                    _ => Op::Swallow(body),
+                    4 => Op::Swallow(body),
+                    _ => {
+                        let (limit, item) = place.expect("it was read");
+                        Op::Reserve(limit, item, body)
+                    }
                 });
                 if next {
                     return true;
@@ -209,6 +222,10 @@ fn write(ops: &[Op], out: &mut Vec<u8>) {
             Op::Timeout(d, body) => (vec![2, time(*d)], body),
             Op::Shield(body) => (vec![3], body),
             Op::Swallow(body) => (vec![4], body),
+            Op::Reserve(l, item, body) => {
+                let item = item.map_or(0, |priority| priority + 1);
+                (vec![RESERVE, limit(*l), item], body)
+            }
             op => {
                 let code = match *op {
                     Op::Sleep(5..) => vec![31, 4],
@@ -233,6 +250,10 @@ fn write(ops: &[Op], out: &mut Vec<u8>) {
                     }
                     Op::Put(p, l) => vec![20, p, limit(l)],
                     Op::Get(l) => vec![21, limit(l)],
+                    Op::GetMany(n, l) => vec![32, n as u8, limit(l)],
+                    Op::Drain => vec![33],
+                    Op::PutMany(n, p, l) => vec![34, n as u8, p, limit(l)],
+                    Op::ForcePut(p) => vec![35, p],
                     Op::Peek => vec![22],
                     Op::TaskDone => vec![23],
                     Op::Join(l) => vec![24, maybe(l)],
@@ -244,7 +265,9 @@ fn write(ops: &[Op], out: &mut Vec<u8>) {
                     Op::Release(s) => vec![28, s as u8],
                     Op::Return => vec![29],
                     Op::Forget => vec![30],
-                    Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) => unreachable!("above"),
+                    Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Reserve(..) => {
+                        unreachable!("above")
+                    }
                 };
                 out.extend(code);
                 continue;

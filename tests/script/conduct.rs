@@ -34,7 +34,7 @@ impl World {
             );
         }
         expected += &format!(
-            "{} {{ len: {}, capacity: {:?}, unfinished: {}, shut_down: {}, getters: {}, putters: {}, joiners: {} }} full: {}\n",
+            "{} {{ len: {}, capacity: {:?}, unfinished: {}, shut_down: {}, reserved: {}, getters: {}, putters: {}, joiners: {} }} full: {}\n",
             match q.kind {
                 Kind::Fifo => "Queue",
                 Kind::Lifo => "LifoQueue",
@@ -44,6 +44,7 @@ impl World {
             q.capacity,
             q.unfinished,
             q.shut_down,
+            q.reserved,
             q.getters.len(),
             q.putters.len(),
             q.joiners.len(),

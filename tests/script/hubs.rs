@@ -63,6 +63,8 @@ enum Fate {
     Offered,
     In,
     Back,
+    /// Of a batch that has not returned: it may be in.
+    Batch,
 }
 
 #[derive(Debug)]
@@ -340,6 +342,8 @@ struct Party<'w> {
     held: RefCell<Vec<Held<'w>>>,
     /// Of each producer, the last item that came here.
     last: RefCell<HashMap<usize, usize>>,
+    /// Places of the queue.
+    places: Cell<usize>,
 }
 
 /// A timeout scope.
@@ -433,6 +437,7 @@ impl<'w> Party<'w> {
                         scope.handle.cancel();
                     }
                 }
+                Op::Reserve(limit, item, body) => self.reserve(*limit, *item, body, scope),
                 op => self.simple(op),
             }
             self.check(LOCAL.get() == Some(self.me), "somebody else's local");
@@ -532,6 +537,10 @@ impl<'w> Party<'w> {
             Op::WaitAny(set, t, limit) => self.wait_any(set, t, limit),
             Op::Put(priority, limit) => self.put(priority, limit),
             Op::Get(limit) => self.get(limit),
+            Op::GetMany(max, limit) => self.get_many(max, limit),
+            Op::Drain => self.got(queue!(world.queue, q => q.drain())),
+            Op::PutMany(n, priority, limit) => self.put_many(n, priority, limit),
+            Op::ForcePut(priority) => self.force_put(priority),
             Op::Peek => drop(queue!(world.queue, q => q.peek_nowait())),
             Op::TaskDone => drop(world.task_done()),
             Op::Join(None) => queue!(world.queue, q => q.join()),
@@ -570,29 +579,154 @@ impl<'w> Party<'w> {
                     }
                 }
             }
-            Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Reset(..) | Op::Cancel(_) => {
+            Op::Timeout(..)
+            | Op::Shield(_)
+            | Op::Swallow(_)
+            | Op::Reset(..)
+            | Op::Cancel(_)
+            | Op::Reserve(..) => {
                 unreachable!("done by `run`")
+            }
+        }
+    }
+
+    fn token(&self, priority: u8, fate: Fate) -> Token {
+        let mut ledger = lock(&self.world.ledger);
+        ledger.push(Item {
+            fate,
+            out: 0,
+            made: 1,
+            dropped: 0,
+        });
+        Token {
+            id: ledger.len() - 1,
+            producer: self.me,
+            priority,
+            ledger: self.world.ledger.clone(),
+        }
+    }
+
+    fn was_shut_down(&self, what: &str) {
+        let shut = self.world.shutdowns.load(SeqCst) > 0;
+        self.check(shut, what);
+    }
+
+    /// Holds a place while it does what is inside; see the `Simulation`'s.
+    fn reserve(&self, limit: Lim, item: Option<u8>, body: &[Op], scope: Option<&Scope<'_>>) {
+        if queue!(self.world.queue, q => q.capacity()) == Some(0) {
+            return self.run(body, scope);
+        }
+        queue!(self.world.queue, q => {
+            let wait = self.begin(limit.time());
+            let slot = match limit {
+                Lim::Nowait => q.try_reserve(),
+                Lim::For(d) => q.reserve_timeout(tick(d)),
+                Lim::Ever => q.reserve(),
+            };
+            match slot {
+                Ok(slot) => {
+                    self.places.set(self.places.get() + 1);
+                    {
+                        let places = &self.places;
+                        let _end = super::world::Defer(|| places.set(places.get() - 1));
+                        self.run(body, scope);
+                    }
+                    if let Some(priority) = item {
+                        // Also of a queue that is shut down.
+                        let token = self.token(priority, Fate::In);
+                        slot.put(token);
+                    }
+                }
+                Err(PutError::Full(())) if limit == Lim::Nowait => {}
+                Err(PutError::Full(())) => self.late(&wait, "reserve_timeout"),
+                Err(PutError::ShutDown(())) => self.was_shut_down("no place in a queue that is not shut down"),
+            }
+        });
+    }
+
+    fn put_many(&self, n: usize, priority: u8, limit: Lim) {
+        let priorities = (0..n).map(|i| (priority + i as u8) % 3);
+        let tokens: Vec<_> = priorities.map(|p| self.token(p, Fate::Batch)).collect();
+        let ids: Vec<_> = tokens.iter().map(|token| token.id).collect();
+        let wait = self.begin(limit.time());
+        let result = match limit {
+            Lim::Nowait => queue!(self.world.queue, q => q.put_many_nowait(tokens)),
+            Lim::For(d) => queue!(self.world.queue, q => q.put_many_timeout(tokens, tick(d))),
+            Lim::Ever => queue!(self.world.queue, q => q.put_many(tokens)),
+        };
+        match &result {
+            Err(PutError::Full(_)) if limit != Lim::Nowait => self.late(&wait, "put_many_timeout"),
+            Err(PutError::ShutDown(_)) => {
+                self.was_shut_down("a batch refused by a queue that is not shut down");
+            }
+            Ok(()) | Err(PutError::Full(_)) => {}
+        }
+        let back = result.err().map_or(Vec::new(), PutError::into_inner);
+        let (put, rest) = ids.split_at(ids.len() - back.len());
+        let own = back.iter().map(|token| token.id).eq(rest.iter().copied());
+        self.check(own, "another end of a batch came back");
+        let mut ledger = lock(&self.world.ledger);
+        put.iter().for_each(|&id| ledger[id].fate = Fate::In);
+        rest.iter().for_each(|&id| ledger[id].fate = Fate::Back);
+        drop(ledger);
+    }
+
+    fn force_put(&self, priority: u8) {
+        let AnyQueue::Fifo(queue) = &self.world.queue else {
+            return;
+        };
+        let token = self.token(priority, Fate::Offered);
+        let id = token.id;
+        let (fate, other) = match queue.force_put(token) {
+            Ok(displaced) => (Fate::In, displaced),
+            Err(PutError::Full(token) | PutError::ShutDown(token)) => {
+                self.check(token.id == id, "another item came back");
+                (Fate::Back, None)
+            }
+        };
+        // It counts as done.
+        other.iter().for_each(|token| self.world.out(token));
+        lock(&self.world.ledger)[id].fate = fate;
+    }
+
+    /// Who holds a place does not wait for the end of the queue, which would wait for it.
+    fn holder(&self, limit: Lim) -> Lim {
+        match limit {
+            Lim::Ever if self.places.get() > 0 => Lim::For(5),
+            limit => limit,
+        }
+    }
+
+    fn got(&self, tokens: Vec<Token>) {
+        tokens.iter().for_each(|token| self.receive(token));
+        *lock(&self.world.undone) += tokens.len();
+    }
+
+    fn get_many(&self, max: usize, limit: Lim) {
+        let limit = self.holder(limit);
+        let wait = self.begin(limit.time());
+        let result = match limit {
+            Lim::Nowait => queue!(self.world.queue, q => q.get_many_nowait(max)),
+            Lim::For(d) => queue!(self.world.queue, q => q.get_many_timeout(max, tick(d))),
+            Lim::Ever => queue!(self.world.queue, q => q.get_many(max)),
+        };
+        match result {
+            Ok(tokens) => {
+                let fits = tokens.len() <= max && (max == 0 || !tokens.is_empty());
+                self.check(fits, "a batch of the wrong size");
+                self.got(tokens);
+            }
+            Err(GetError::Empty) if limit == Lim::Nowait => {}
+            Err(GetError::Empty) => self.late(&wait, "get_many_timeout"),
+            Err(GetError::ShutDown) => {
+                self.was_shut_down("the end of a queue that is not shut down")
             }
         }
     }
 
     fn put(&self, priority: u8, limit: Lim) {
         let world = self.world;
-        let token = {
-            let mut ledger = lock(&world.ledger);
-            ledger.push(Item {
-                fate: Fate::Offered,
-                out: 0,
-                made: 1,
-                dropped: 0,
-            });
-            Token {
-                id: ledger.len() - 1,
-                producer: self.me,
-                priority,
-                ledger: world.ledger.clone(),
-            }
-        };
+        let token = self.token(priority, Fate::Offered);
         let id = token.id;
         let wait = self.begin(limit.time());
         let result = match limit {
@@ -620,6 +754,7 @@ impl<'w> Party<'w> {
     }
 
     fn get(&self, limit: Lim) {
+        let limit = self.holder(limit);
         let world = self.world;
         let wait = self.begin(limit.time());
         let result = match limit {
@@ -768,6 +903,7 @@ fn body(world: &Arc<World>, me: usize, delay: Ms, ops: &[Op], ended: &mpsc::Send
             me,
             held: RefCell::default(),
             last: RefCell::default(),
+            places: Cell::new(0),
         };
         party.run(&ops, None);
     })
@@ -831,7 +967,7 @@ fn start(world: &Arc<World>, plan: &Plan, places: Places, ended: &mpsc::Sender<u
 fn has_shield(ops: &[Op]) -> bool {
     ops.iter().any(|op| match op {
         Op::Shield(_) => true,
-        Op::Timeout(_, body) | Op::Swallow(body) => has_shield(body),
+        Op::Timeout(_, body) | Op::Swallow(body) | Op::Reserve(_, _, body) => has_shield(body),
         _ => false,
     })
 }
@@ -981,7 +1117,11 @@ fn account(world: &World) {
 
 fn check_items(ledger: &Ledger, errors: &mut Vec<String>) {
     for (id, item) in lock(ledger).iter().enumerate() {
-        let out = u32::from(item.fate == Fate::In);
+        let out = match item.fate {
+            Fate::In => 1,
+            Fate::Batch => item.out.min(1),
+            Fate::Offered | Fate::Back => 0,
+        };
         if item.out != out || item.made != item.dropped {
             errors.push(format!("item {id}: {item:?}"));
         }

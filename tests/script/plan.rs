@@ -50,6 +50,16 @@ pub(crate) enum Op {
     WaitAny(u8, usize, Option<Ms>),
     Put(u8, Lim),
     Get(Lim),
+    /// At most so many.
+    GetMany(usize, Lim),
+    Drain,
+    /// So many, of that priority and those above it in turn.
+    PutMany(usize, u8, Lim),
+    /// Only in a FIFO queue.
+    ForcePut(u8),
+    /// A place, held while the list is done; then an item of that priority is put there, or the
+    /// place is given back. Not in a rendezvous, which has none: there the list is done without.
+    Reserve(Lim, Option<u8>, Vec<Op>),
     Peek,
     TaskDone,
     Join(Option<Ms>),

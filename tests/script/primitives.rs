@@ -35,7 +35,11 @@ pub(crate) struct QueueModel {
     /// Priority and id, in order of arrival.
     pub(crate) items: Vec<(u8, u32)>,
     pub(crate) getters: Vec<usize>,
-    pub(crate) putters: Vec<(usize, (u8, u32))>,
+    /// Those who reserve a place have no item.
+    pub(crate) putters: Vec<(usize, Option<(u8, u32)>)>,
+    /// Places that are held, in all and by each task that holds any.
+    pub(crate) reserved: usize,
+    pub(crate) holders: Vec<usize>,
     pub(crate) joiners: Vec<usize>,
     pub(crate) unfinished: usize,
     pub(crate) shut_down: bool,
@@ -43,7 +47,8 @@ pub(crate) struct QueueModel {
 
 impl QueueModel {
     pub(crate) fn has_room(&self) -> bool {
-        self.capacity.is_none_or(|c| self.items.len() < c)
+        self.capacity
+            .is_none_or(|c| self.items.len() + self.reserved < c)
     }
 
     /// Which item comes out next.
@@ -182,38 +187,115 @@ impl Model {
     pub(crate) fn get(&mut self) -> Option<Option<u32>> {
         if let Some(at) = self.queue.next() {
             let (_, id) = self.queue.items.remove(at);
-            while !self.queue.shut_down && self.queue.has_room() {
-                let Some(item) = self.take_putter() else {
-                    break;
-                };
-                self.queue.items.push(item);
-                self.queue.unfinished += 1;
-            }
+            self.refill();
             return Some(Some(id));
         }
-        if let Some((_, id)) = self.take_putter() {
+        if !self.queue.shut_down
+            && let Some((_, id)) = self.take_putter()
+        {
             self.queue.unfinished += 1;
             return Some(Some(id));
         }
-        self.queue.shut_down.then_some(None)
+        self.has_ended().then_some(None)
     }
 
     fn take_putter(&mut self) -> Option<(u8, u32)> {
-        while !self.queue.putters.is_empty() {
-            let (putter, item) = self.queue.putters.remove(0);
+        while let Some(at) = self.queue.putters.iter().position(|p| p.1.is_some()) {
+            let (putter, item) = self.queue.putters.remove(at);
             if self.offer(putter, Grant::Yes) {
-                return Some(item);
+                return item;
             }
         }
         None
     }
 
-    pub(crate) fn shutdown(&mut self) {
-        self.queue.shut_down = true;
+    /// Nothing can come any more.
+    fn has_ended(&self) -> bool {
+        self.queue.shut_down && self.queue.reserved == 0
+    }
+
+    /// Room is for the first in line, to put or to hold.
+    fn refill(&mut self) {
+        while !self.queue.shut_down && self.queue.has_room() && !self.queue.putters.is_empty() {
+            let (putter, item) = self.queue.putters.remove(0);
+            if !self.offer(putter, Grant::Yes) {
+                continue;
+            }
+            match item {
+                Some(item) => {
+                    self.queue.items.push(item);
+                    self.queue.unfinished += 1;
+                }
+                None => self.queue.reserved += 1,
+            }
+        }
+    }
+
+    /// Up to so many; fewer are there, or none.
+    pub(crate) fn get_many(&mut self, max: usize) -> Vec<u32> {
+        let got = std::iter::from_fn(|| self.get().flatten());
+        got.take(max).collect()
+    }
+
+    /// `None`: it must wait. Else whether there is a place; there is none after a shutdown.
+    pub(crate) fn reserve(&mut self) -> Option<bool> {
+        if self.queue.shut_down {
+            return Some(false);
+        }
+        let room = self.queue.has_room();
+        self.queue.reserved += usize::from(room);
+        room.then_some(true)
+    }
+
+    /// A place is filled, or given back.
+    pub(crate) fn fill(&mut self, item: Option<(u8, u32)>) {
+        if let Some(item) = item {
+            self.queue.unfinished += 1;
+            let mut handed = false;
+            while !handed && !self.queue.getters.is_empty() {
+                let getter = self.queue.getters.remove(0);
+                handed = self.offer(getter, Grant::Item(item.1));
+            }
+            if !handed {
+                self.queue.items.push(item);
+            }
+        }
+        self.queue.reserved -= 1;
+        self.refill();
+        if self.has_ended() {
+            self.tell_getters();
+        }
+    }
+
+    fn tell_getters(&mut self) {
         for getter in std::mem::take(&mut self.queue.getters) {
             self.offer(getter, Grant::ShutDown);
         }
-        for (putter, _) in std::mem::take(&mut self.queue.putters) {
+    }
+
+    /// `Err(true)`: it is shut down. Else what is displaced; `Err(false)`: nothing is there.
+    pub(crate) fn force_put(&mut self, item: (u8, u32)) -> Result<Option<u32>, bool> {
+        match self.put(item) {
+            Some(true) => return Ok(None),
+            Some(false) => return Err(true),
+            None if self.queue.items.is_empty() => return Err(false),
+            None => {}
+        }
+        let (_, oldest) = self.queue.items.remove(0);
+        self.queue.items.push(item);
+        // It is done, if it was not done early.
+        self.queue.unfinished = self.queue.unfinished.saturating_sub(1) + 1;
+        Ok(Some(oldest))
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        self.queue.shut_down = true;
+        if self.has_ended() {
+            self.tell_getters();
+        }
+        let putters = std::mem::take(&mut self.queue.putters);
+        let (items, places): (Vec<_>, Vec<_>) = putters.into_iter().partition(|p| p.1.is_some());
+        for (putter, _) in items.into_iter().chain(places) {
             self.offer(putter, Grant::ShutDown);
         }
     }

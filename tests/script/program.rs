@@ -17,9 +17,10 @@ impl Display for Call<'_> {
             Lim::For(d) => write!(f, "{name}_timeout({argument}{comma}ms({d}))"),
             Lim::Nowait => {
                 // The semaphores' forms have the word in front.
-                match name.strip_prefix("acquire") {
-                    Some(rest) => write!(f, "try_acquire{rest}({argument})"),
-                    None => write!(f, "{name}_nowait({argument})"),
+                let tried = ["acquire", "reserve"].iter().any(|t| name.starts_with(t));
+                match tried {
+                    true => write!(f, "try_{name}({argument})"),
+                    false => write!(f, "{name}_nowait({argument})"),
                 }
             }
         }
@@ -103,6 +104,23 @@ fn write(f: &mut Formatter<'_>, ops: &[Op], place: Place) -> fmt::Result {
             }
             Op::Put(p, l) => writeln!(f, "queue.{};", Call("put", &format!("item({p})"), *l)),
             Op::Get(l) => writeln!(f, "queue.{};", Call("get", "", *l)),
+            Op::GetMany(n, l) => writeln!(f, "queue.{};", Call("get_many", &n.to_string(), *l)),
+            Op::Drain => writeln!(f, "queue.drain();"),
+            Op::PutMany(n, p, l) => {
+                let items = format!("[{n} items from {p}]");
+                writeln!(f, "queue.{};", Call("put_many", &items, *l))
+            }
+            Op::ForcePut(p) => writeln!(f, "queue.force_put(item({p}));"),
+            Op::Reserve(l, item, body) => {
+                let call = Call("reserve", "", *l);
+                writeln!(f, "if let Ok(slot) = queue.{call} {{")?;
+                write(f, body, inner)?;
+                match item {
+                    Some(p) => writeln!(f, "{indent}    slot.put(item({p}));")?,
+                    None => writeln!(f, "{indent}    drop(slot);")?,
+                }
+                writeln!(f, "{indent}}}")
+            }
             Op::Peek => writeln!(f, "queue.peek_nowait();"),
             Op::TaskDone => writeln!(f, "queue.task_done(); // if any is unfinished"),
             Op::Join(l) => writeln!(f, "queue.{};", Call("join", "", limit(*l))),

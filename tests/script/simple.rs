@@ -182,6 +182,16 @@ impl World {
                 });
             }
             Op::Get(limit) => self.get(me, limit),
+            Op::GetMany(max, limit) => self.get_many(me, max, limit),
+            Op::Drain => {
+                let expected = self.model().get_many(usize::MAX);
+                self.instant(me, "drain", expected, || {
+                    let all = queue!(self.queue, q => q.drain());
+                    let all: Vec<u32> = all.iter().map(|token| token.id).collect();
+                    self.out.borrow_mut().extend(&all);
+                    all
+                });
+            }
             Op::Peek => {
                 let model = self.model();
                 let expected = match model.queue.next() {
@@ -267,6 +277,9 @@ impl World {
             | Op::Swallow(_)
             | Op::Panic
             | Op::Put(..)
+            | Op::PutMany(..)
+            | Op::ForcePut(_)
+            | Op::Reserve(..)
             | Op::Acquire(..) => {
                 unreachable!("done by `run`")
             }

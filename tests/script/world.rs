@@ -211,6 +211,8 @@ impl World {
             items: Vec::new(),
             getters: Vec::new(),
             putters: Vec::new(),
+            reserved: 0,
+            holders: Vec::new(),
             joiners: Vec::new(),
             unfinished: 0,
             shut_down: false,
@@ -341,6 +343,9 @@ impl World {
                 }
                 Op::Put(priority, limit) => self.put(here.me, *priority, *limit),
                 Op::Acquire(s, n, limit, owned) => self.acquire(here, *s, *n, *limit, *owned),
+                Op::PutMany(n, priority, limit) => self.put_many(here.me, *n, *priority, *limit),
+                Op::ForcePut(priority) => self.force_put(here.me, *priority),
+                Op::Reserve(limit, item, body) => self.reserve(here, *limit, *item, body),
                 op => self.simple(op, here),
             }
             self.observe(here.me);

@@ -26,7 +26,7 @@
 // | file | what races |
 // |---|---|
 // | `wait` | the core with plain threads: word, monitor, lists |
-// | `primitives`, `queues` | each primitive with plain threads; a greenlet's end |
+// | `primitives`, `queues`, `channels` | each primitive with plain threads; a greenlet's end |
 // | `locks` | `Mutex`, `RwLock`, `ReentrantMutex`, `Condvar` |
 // | `coordination` | `Barrier`, `Latch`, `WaitGroup`, `Notify`, `OnceCell` |
 // | `any`, `select` | `wait_any` and select: several nodes on one word |
@@ -54,6 +54,7 @@ mod abandoned;
 mod any;
 mod batches;
 mod between_hubs;
+mod channels;
 mod coordination;
 mod ends;
 mod futures;

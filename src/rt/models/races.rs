@@ -234,6 +234,84 @@ fn put_wake_expiry_kill() {
     race.run("put_wake_expiry_kill", 5);
 }
 
+/// A place that a get frees: it is had, or free; what is put there then is in the queue.
+#[test]
+fn reserve_wake_expiry_kill() {
+    let race = Race {
+        new: || {
+            let all = Tokens::of(Queue::bounded(1));
+            all.queue.put(all.token.clone()).unwrap();
+            all
+        },
+        give: |all| drop(all.queue.get().unwrap()),
+        take: |all| match all.queue.reserve_timeout(NOW) {
+            Ok(slot) => {
+                slot.put(all.token.clone());
+                true
+            }
+            Err(_) => false,
+        },
+        check: |all, taken| {
+            all.check(taken, 1 + usize::from(taken));
+            assert_eq!(all.queue.is_full(), taken);
+        },
+    };
+    race.run("reserve_wake_expiry_kill", 5);
+}
+
+/// Two items come one after the other: the first is handed over, and the second is taken with it
+/// or is left.
+#[test]
+fn get_many_wake_expiry_kill() {
+    let race = Race {
+        new: || Tokens::of(Queue::unbounded()),
+        give: |all| {
+            all.queue.put(all.token.clone()).unwrap();
+            all.queue.put(all.token.clone()).unwrap();
+        },
+        take: |all| {
+            let got = all.queue.get_many_timeout(2, NOW);
+            let n = got.map_or(0, |got| got.len());
+            all.met.store(n, Ordering::Relaxed);
+            n > 0
+        },
+        check: |all, _| {
+            nobody_waits(&all.queue);
+            let n = all.met.load(Ordering::Relaxed);
+            assert_eq!(all.queue.len(), 2 - n);
+            assert_eq!(Arc::strong_count(&all.token), 1 + 2 - n);
+            assert_eq!(all.queue.unfinished(), 2);
+        },
+    };
+    race.run("get_many_wake_expiry_kill", 4);
+}
+
+/// Room for one of two: each is in the queue, given back, or dropped by the unwind.
+#[test]
+fn put_many_wake_expiry_kill() {
+    let race = Race {
+        new: || {
+            let all = Tokens::of(Queue::bounded(2));
+            all.queue.put(all.token.clone()).unwrap();
+            all
+        },
+        give: |all| drop(all.queue.get().unwrap()),
+        take: |all| {
+            let both = [all.token.clone(), all.token.clone()];
+            let put = all.queue.put_many_timeout(both, NOW);
+            put.is_ok_and(|()| all.queue.len() == 2)
+        },
+        check: |all, taken| {
+            nobody_waits(&all.queue);
+            let len = all.queue.len();
+            assert!(len == 2 || !taken, "{len}");
+            assert_eq!(Arc::strong_count(&all.token), 1 + len);
+            assert_eq!(all.queue.unfinished(), 1 + len);
+        },
+    };
+    race.run("put_many_wake_expiry_kill", 4);
+}
+
 /// A rendezvous whose other side does not stay either: both have met, or neither.
 #[test]
 fn rendezvous_get_wake_expiry_kill() {

@@ -1,9 +1,13 @@
-//! What the three queues are made of: a container, and three lists of waiters.
+//! What the three queues are made of: a container, and four lists of waiters.
 //!
-//! Invariants: a getter waits only if there is no item and no putter; a putter
-//! waits only if the container is full; a joiner only if tasks are unfinished.
-//! An item that is put while a getter waits goes into the getter's slot; room
-//! that a get makes is filled from the first putter's slot.
+//! Invariants: a getter waits only if there is no item and no putter; putters, with
+//! an item or to reserve a place, wait only if there is no room; a joiner only if
+//! tasks are unfinished. An item that is put while a getter waits goes into the
+//! getter's slot; room that a get makes is filled from the first putter's slot, or
+//! is the first reserver's, whoever of the two came first.
+//!
+//! Room is what is neither filled nor reserved. `slot` and `many` have what is done
+//! with reserved places, and with many items at once.
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
@@ -134,7 +138,7 @@ impl<T: Ord> Container<T> for Ranked<T> {
 }
 
 /// A putter's slot.
-enum Offer<T> {
+pub(super) enum Offer<T> {
     /// On the way in. If its putter is woken with it, the queue was shut down.
     Item(T),
     Taken,
@@ -142,19 +146,45 @@ enum Offer<T> {
     Panicked(Box<dyn Any + Send>),
 }
 
-struct Items<T, C> {
-    items: C,
-    capacity: Option<usize>,
-    getters: WaitList<Option<T>>,
-    putters: WaitList<Offer<T>>,
+/// A reserver's slot.
+pub(super) struct Place {
+    /// Putters with a smaller ticket came before.
+    pub(super) before: u64,
+    /// It has its place. If it is woken without, the queue was shut down.
+    pub(super) granted: bool,
+}
+
+pub(super) struct Items<T, C> {
+    pub(super) items: C,
+    pub(super) capacity: Option<usize>,
+    pub(super) getters: WaitList<Option<T>>,
+    pub(super) putters: WaitList<Offer<T>>,
+    pub(super) reservers: WaitList<Place>,
     joiners: WaitList<()>,
-    unfinished: usize,
-    shut_down: bool,
+    pub(super) unfinished: usize,
+    /// Places that are held.
+    pub(super) reserved: usize,
+    pub(super) shut_down: bool,
+    /// Nobody will get what is put into a reserved place.
+    pub(super) abandoned: bool,
 }
 
 impl<T, C: Container<T>> Items<T, C> {
-    fn has_room(&self) -> bool {
-        self.capacity.is_none_or(|c| self.items.len() < c)
+    pub(super) fn has_room(&self) -> bool {
+        self.capacity
+            .is_none_or(|c| self.items.len().saturating_add(self.reserved) < c)
+    }
+
+    /// Shut down, and nothing can come in any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shut_down && self.reserved == 0
+    }
+
+    /// Whether the next place is a reserver's.
+    fn reserver_is_first(&self) -> bool {
+        let putter = self.putters.front_ticket();
+        let first = |place: &Place| putter.is_none_or(|putter| putter >= place.before);
+        self.reservers.front().is_some_and(first)
     }
 }
 
@@ -162,9 +192,11 @@ impl<T, C: Container<T>> State for Items<T, C> {
     fn check(&self) {
         let full = !self.has_room();
         // A select may wait to put and to get, where there is no room at all.
-        let both = self.putters.is_empty() || self.capacity == Some(0);
+        // After a shutdown, getters may wait for reserved places while putters are told.
+        let both = self.putters.is_empty() || self.capacity == Some(0) || self.shut_down;
         assert!(self.getters.is_empty() || self.items.len() == 0 && both);
-        assert!(self.putters.is_empty() || full || self.shut_down);
+        let line = !(self.putters.is_empty() && self.reservers.is_empty());
+        assert!(!line || full || self.shut_down);
     }
 }
 
@@ -178,6 +210,11 @@ impl<T, C: Container<T>> Waiters<Offer<T>> for Items<T, C> {
         &mut self.putters
     }
 }
+impl<T, C: Container<T>> Waiters<Place> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Place> {
+        &mut self.reservers
+    }
+}
 impl<T, C: Container<T>> Waiters<()> for Items<T, C> {
     fn waiters(&mut self) -> &mut WaitList<()> {
         &mut self.joiners
@@ -186,10 +223,10 @@ impl<T, C: Container<T>> Waiters<()> for Items<T, C> {
 
 /// See the module.
 pub(crate) struct Core<T, C> {
-    monitor: Monitor<Items<T, C>>,
+    pub(super) monitor: Monitor<Items<T, C>>,
 }
 
-type PutResult<T> = Result<(), PutError<T>>;
+pub(super) type PutResult<T> = Result<(), PutError<T>>;
 
 impl<T, C: Container<T>> Core<T, C> {
     crate::rt::sync::const_fn! {
@@ -199,22 +236,25 @@ impl<T, C: Container<T>> Core<T, C> {
                 capacity,
                 getters: WaitList::new(),
                 putters: WaitList::new(),
+                reservers: WaitList::new(),
                 joiners: WaitList::new(),
                 unfinished: 0,
+                reserved: 0,
                 shut_down: false,
+                abandoned: false,
             };
             Core { monitor: Monitor::new(0, state) }
         }
     }
 
     /// Stores an item, for which there is room.
-    fn store(&self, items: &mut C, item: T) {
+    pub(super) fn store(&self, items: &mut C, item: T) {
         let _lent = C::FOREIGN.then(|| self.monitor.lend());
         items.push(item);
     }
 
     /// Takes the offer if a getter waits or there is room.
-    fn accept(
+    pub(super) fn accept(
         &self,
         state: &mut Items<T, C>,
         wakes: &mut Wakes,
@@ -298,14 +338,18 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     /// Takes an item if there is one, or a putter waits.
-    fn give(&self, state: &mut Items<T, C>, wakes: &mut Wakes) -> Option<Result<T, GetError>> {
+    pub(super) fn give(
+        &self,
+        state: &mut Items<T, C>,
+        wakes: &mut Wakes,
+    ) -> Option<Result<T, GetError>> {
         if let Some(item) = state.items.pop() {
             self.refill(state, wakes);
             return Some(Ok(item));
         }
         if state.shut_down {
-            // Putters that are still in line get their items back.
-            return Some(Err(GetError::ShutDown));
+            // Putters that are still in line get their items back; who has a place may put.
+            return state.has_ended().then_some(Err(GetError::ShutDown));
         }
         if let Some(offer) = state.putters.claim(wakes)
             && let Offer::Item(item) = std::mem::replace(offer, Offer::Taken)
@@ -316,11 +360,21 @@ impl<T, C: Container<T>> Core<T, C> {
         None
     }
 
-    /// Fills room from the first putters.
-    fn refill(&self, state: &mut Items<T, C>, wakes: &mut Wakes) {
+    /// Gives room to those who came first: reservers, and putters, whose items fill it.
+    pub(super) fn refill(&self, state: &mut Items<T, C>, wakes: &mut Wakes) {
         while !state.shut_down && state.has_room() {
-            let Some(offer) = state.putters.claim(wakes) else {
-                return;
+            if state.reserver_is_first() {
+                // One that was leaving takes nothing.
+                if let Some(Some(place)) = state.reservers.claim_front(wakes) {
+                    place.granted = true;
+                    state.reserved += 1;
+                }
+                continue;
+            }
+            let offer = match state.putters.claim_front(wakes) {
+                Some(Some(offer)) => offer,
+                Some(None) => continue,
+                None => return,
             };
             let Offer::Item(item) = std::mem::replace(offer, Offer::Taken) else {
                 unreachable!("a putter in line has its item")
@@ -371,7 +425,7 @@ impl<T, C: Container<T>> Core<T, C> {
         }
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut Items<T, C>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Items<T, C>) -> R) -> R {
         f(self.monitor.lock().parts().0)
     }
 
@@ -451,7 +505,10 @@ impl<T, C: Container<T>> Core<T, C> {
         Operation::new(
             &self.monitor,
             None,
-            |state, me| state.items.len() > 0 || state.shut_down || state.putters.has_other(me),
+            |state, me| match state.shut_down {
+                true => state.items.len() > 0 || state.has_ended(),
+                false => state.items.len() > 0 || state.putters.has_other(me),
+            },
             |state, wakes, _| self.give(state, wakes),
             |slot| slot.ok_or(GetError::ShutDown),
             |slot| slot.into_iter().for_each(|item| self.restore(item)),
@@ -459,13 +516,31 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     pub(crate) fn shutdown(&self) {
-        // Getters and putters never wait at once, so one of the two has nobody
-        // to wake.
-        self.monitor.broadcast::<Option<T>>(|state| {
-            state.shut_down = true;
-            true
-        });
-        self.monitor.broadcast::<Offer<T>>(|_| true);
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            // Getters and putters never wait at once, so one of the two has nobody
+            // to wake.
+            self.monitor.broadcast::<Option<T>>(|state| {
+                state.shut_down = true;
+                state.has_ended()
+            });
+            self.monitor.broadcast::<Offer<T>>(|_| true);
+        }));
+        // As in `shutdown_now`.
+        self.monitor.broadcast::<Place>(|_| true);
+        told.unwrap_or_else(|payload| resume_unwind(payload));
+    }
+
+    /// After a place was given back: if nothing can come in any more, those who wait hear of it.
+    pub(super) fn tell_the_end(&self) {
+        self.monitor
+            .broadcast::<Option<T>>(|state| state.has_ended());
+    }
+
+    /// As [`shutdown_now`](Core::shutdown_now); and what is put into reserved places later is
+    /// not kept, since nobody will get it.
+    pub(crate) fn abandon(&self) -> Vec<T> {
+        self.with(|state| state.abandoned = true);
+        self.shutdown_now()
     }
 
     pub(crate) fn shutdown_now(&self) -> Vec<T> {
@@ -490,8 +565,9 @@ impl<T, C: Container<T>> Core<T, C> {
             capacity: state.capacity,
             unfinished: state.unfinished,
             shut_down: state.shut_down,
+            reserved: state.reserved,
             getters: state.getters.len(),
-            putters: state.putters.len(),
+            putters: state.putters.len() + state.reservers.len(),
             joiners: state.joiners.len(),
         })
     }
@@ -504,6 +580,7 @@ impl<T, C: Container<T>> Core<T, C> {
             .field("capacity", &numbers.capacity)
             .field("unfinished", &numbers.unfinished)
             .field("shut_down", &numbers.shut_down)
+            .field("reserved", &numbers.reserved)
             .field("getters", &numbers.getters)
             .field("putters", &numbers.putters)
             .field("joiners", &numbers.joiners)

@@ -385,7 +385,7 @@ impl Lists {
         };
         format!(
             "{} {} Semaphore {{ available: {}, waiting: {} }} Queue {{ len: {}, capacity: {:?}, unfinished: {}, \
-             shut_down: false, getters: {}, putters: {}, joiners: 0 }}",
+             shut_down: false, reserved: 0, getters: {}, putters: {}, joiners: 0 }}",
             event(0),
             event(1),
             self.permits,
