@@ -8,9 +8,9 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, Current, Elapsed, Greenlet, Group, HubHandle, HubThread, Imap, JoinError, JoinFuture,
-    Local, MapError, PanicPayload, Pool, PoolFull, Scope, ScopedGreenlet, ThreadPool, Timeout,
-    TimeoutHandle, Unset, fs,
+    Builder, Current, Elapsed, Generator, GeneratorState, Greenlet, Group, HubHandle, HubThread,
+    Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull, Scope,
+    ScopedGreenlet, ThreadPool, Timeout, TimeoutHandle, Unset, Yielder, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -78,6 +78,10 @@ fn the_table() {
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
         Condvar:                              true  true;
+        Generator<u8, u8, u8>:                false false;
+        GeneratorState<u8, u8>:               true  true;
+        GeneratorState<Local1, u8>:           false false;
+        Yielder<u8, u8>:                      false false;
         RawMutex:                             true  true;
         RawRwLock:                            true  true;
         GreenletId:                           true  true;

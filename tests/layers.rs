@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/hub/turns",
         &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
+    ("rt/hub/stacks", &["rt/hub", "rt/coroutine"]),
     ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
     (
         "rt/hub/end",
@@ -62,6 +63,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rt/wait/future", &["rt/wait", "rt/inbox"]),
     (
+        "rt/wait/side",
+        &["rt/wait", "rt/park", "rt/hub", "rt/task", "rt/coroutine"],
+    ),
+    (
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
@@ -69,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("current", &["rt"]),
     ("start", &["rt"]),
     ("greenlet", &["rt", "start"]),
+    ("generator", &["rt"]),
     ("hub_handle", &["rt", "greenlet", "run", "shield"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
@@ -164,6 +170,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait/future",
     "rt/wait/latch",
     "rt/wait/select",
+    "rt/wait/side",
     "rt/coroutine",
     "rt/stack",
 ];

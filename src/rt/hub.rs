@@ -28,26 +28,28 @@
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each.
+//! it keeps of each, `stacks` the stacks that nobody uses now.
 
 mod end;
 mod greenlets;
 mod idle;
 mod outside;
 mod record;
+mod stacks;
 mod turns;
 
 pub(crate) use idle::set_deadlock_after;
 pub(crate) use record::Record;
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
+use super::coroutine::{self, Errand, Job, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use outside::Outside;
 use record::Life;
+use stacks::Stacks;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -126,8 +128,11 @@ pub(crate) struct Hub {
     timers: RefCell<Timers<Key>>,
     records: RefCell<Vec<RecordRef>>,
     free: RefCell<Vec<RecordRef>>,
-    /// Idle stacks by size; there are few sizes.
-    workers: RefCell<Vec<(usize, Vec<WorkerRef>)>>,
+    workers: Stacks,
+    /// Idle ones that lie beside greenlets' own.
+    sides: Stacks,
+    /// For the one of them that runs next.
+    errand: Cell<Option<Rc<dyn Errand<HubRef>>>>,
     /// A stack kept back for greenlets that can have none of their own: their
     /// bodies are dropped on it.
     spare: Cell<Option<WorkerRef>>,
@@ -226,7 +231,9 @@ impl Hub {
             timers: RefCell::new(Timers::new()),
             records: RefCell::new(vec![root]),
             free: RefCell::new(Vec::new()),
-            workers: RefCell::new(Vec::new()),
+            workers: Stacks::default(),
+            sides: Stacks::default(),
+            errand: Cell::new(None),
             spare: Cell::new(None),
             live: Cell::new(0),
             running: Cell::new(false),

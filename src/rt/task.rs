@@ -75,6 +75,13 @@ pub(crate) struct Frame {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// How deep a task is in what ends in the reverse order of its begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Depth {
+    frames: usize,
+    no_switch: u32,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 #[repr(C)] // What each wait looks at comes first.
@@ -100,7 +107,7 @@ const FRAMES: u64 = 1 << 32;
 
 /// A frame's number: unique in the process, so that a payload that was kept is not
 /// taken for another's, whatever thread it is raised on.
-fn next_frame() -> u64 {
+pub(crate) fn next_frame() -> u64 {
     static NEXT_RANGE: AtomicU64 = AtomicU64::new(0);
     NEXT_FRAME.with(|next| {
         let mut id = next.get();
@@ -268,6 +275,14 @@ impl Task {
     #[inline]
     pub(crate) fn may_switch(&self) -> bool {
         self.no_switch.get() == 0
+    }
+
+    #[inline]
+    pub(crate) fn depth(&self) -> Depth {
+        Depth {
+            frames: self.frames.borrow().len(),
+            no_switch: self.no_switch.get(),
+        }
     }
 
     /// Notes the wait that begins, for the deadlock report.

@@ -1,4 +1,5 @@
 //! The core under every primitive: nodes, lists, the monitor; `latch`, `any` and `select` are made of it.
+//! `side` is about the stacks of generators.
 //!
 //! A [`Monitor`] is a lock around a primitive's plain state. The state contains
 //! [`WaitList`]s: FIFO lists of nodes, one for each waiter, that live in the
@@ -35,11 +36,13 @@ mod any;
 mod future;
 mod latch;
 mod select;
+mod side;
 
 pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use future::Wait;
 pub(crate) use latch::{Giver, Latch, Taker, pair};
 pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, select};
+pub(crate) use side::Side;
 
 use super::clock::Limit;
 use super::coroutine::Unwind;

@@ -104,11 +104,7 @@ impl Hub {
         if on_spare {
             self.spare.set(Some(worker));
         } else {
-            let mut pool = self.workers.borrow_mut();
-            match pool.iter_mut().find(|(class, _)| *class == worker.size()) {
-                Some((_, idle)) => idle.push(worker),
-                None => pool.push((worker.size(), vec![worker])),
-            }
+            self.workers.give(worker);
         }
         self.release(record);
         if self.live.get() == 0 && self.draining.get() && self.root.waiter.word.notify(0) {
