@@ -17,6 +17,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
+mod switch;
+
 /// Starts a greenlet on this thread's hub and returns its handle.
 ///
 /// The closure runs on a stack of its own when its turn comes, after all that

@@ -98,13 +98,12 @@ impl<T> Control<T> {
         self.index.swap(index, Ordering::Acquire) == KILLED
     }
 
-    /// Says that somebody is joining, or no longer.
     /// Whether it is, or was, a greenlet of the calling thread's hub.
     pub(crate) fn is_here(&self) -> bool {
         Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), &self.hub))
     }
 
-    /// Only on the greenlet's own thread.
+    /// Says that somebody is joining, or no longer. Only on the greenlet's own thread.
     pub(crate) fn set_joined(&self, joined: bool) {
         // Relaxed: one thread.
         self.joined.store(joined, Ordering::Relaxed);

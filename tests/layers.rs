@@ -75,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("start", &["rt"]),
     ("greenlet", &["rt", "start"]),
     ("generator", &["rt"]),
+    ("greenlet/switch", &["rt", "greenlet"]),
     ("hub_handle", &["rt", "greenlet", "run", "shield"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),

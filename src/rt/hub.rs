@@ -337,10 +337,45 @@ impl Hub {
     #[inline]
     pub(crate) fn make_ready(&self, record: RecordRef) {
         debug_assert!(record.next.get().is_none());
-        match self.tail.replace(Some(record)) {
+        let last = self.tail.replace(Some(record));
+        record.previous.set(last);
+        match last {
             Some(last) => last.next.set(Some(record)),
             None => self.head.set(Some(record)),
         }
+    }
+
+    /// Takes a record out of the ready queue and puts it at its head; false if it is not
+    /// there, or the turn is over: then others are to come first.
+    ///
+    /// So the head is chosen by a greenlet at most once for each resume, and the first one
+    /// of a turn never: who is first in line then runs, whatever the others do.
+    pub(crate) fn make_next(&self, (index, id): (usize, u64)) -> bool {
+        let record = self.records.borrow()[index];
+        let head = self.head.get();
+        if record.id.get() != id || self.budget.get() == 0 {
+            return false;
+        }
+        if head.is_some_and(|head| std::ptr::eq(head, record)) {
+            return true;
+        }
+        let next = record.next.get();
+        let last = self.tail.get();
+        if next.is_none() && !last.is_some_and(|last| std::ptr::eq(last, record)) {
+            return false;
+        }
+        let previous = record.previous.get().expect("it is not the head");
+        previous.next.set(next);
+        match next {
+            Some(next) => next.previous.set(Some(previous)),
+            None => self.tail.set(Some(previous)),
+        }
+        record.next.set(head);
+        if let Some(head) = head {
+            head.previous.set(Some(record));
+        }
+        self.head.set(Some(record));
+        true
     }
 
     #[inline]

@@ -884,3 +884,37 @@ fn prepare_yield(operation: &'static str) -> Option<Switch> {
     hub.make_ready(record);
     hub.leave()
 }
+
+/// Lets that greenlet of this hub run next, if it is ready, before the others that are;
+/// true if it could. Else as [`yield_now`].
+#[inline(always)]
+#[track_caller]
+pub(crate) fn switch_to(operation: &'static str, target: Option<(usize, u64)>) -> bool {
+    let (next, switch) = prepare_switch(operation, target);
+    if let Some(switch) = switch {
+        // SAFETY: `prepare_switch` made it for the caller, just now.
+        unsafe { jump(switch) };
+    }
+    next
+}
+
+#[inline(never)]
+#[track_caller]
+fn prepare_switch(operation: &'static str, target: Option<(usize, u64)>) -> (bool, Option<Switch>) {
+    let site = Site::here(operation);
+    let party = Party::current();
+    if obstructed(&party, &site).is_some() {
+        return (false, None);
+    }
+    let Party::Hub(hub, record) = party else {
+        std::thread::yield_now();
+        return (false, None);
+    };
+    let next = target.is_some_and(|target| hub.make_next(target));
+    if !next && hub.skip_yield() {
+        return (false, None);
+    }
+    hub.begin_wait(record, &site, &Limit::Never);
+    hub.make_ready(record);
+    (next, hub.leave())
+}
