@@ -57,8 +57,8 @@ type Body<In, Out, Ret> = Box<dyn FnOnce(&Yielder<In, Out>, In) -> Ret>;
 /// # Where a body may not yield
 ///
 /// Inside a [`timeout`](crate::timeout()), [`scope`](crate::scope()),
-/// [`shield`](crate::shield), [`finally`](crate::finally), [`run`](crate::run()) or
-/// [`no_switch`](crate::no_switch) that the body itself has opened: these belong to who
+/// [`shield`](crate::shield), [`finally`](crate::finally), [`no_switch`](crate::no_switch)
+/// or [`Local::scope`](crate::Local::scope) that the body itself has opened: these belong to who
 /// drives it, who would leave `resume` with them open (Python's PEP 789 tells what goes
 /// wrong then). It panics. Who drives may have any of them around `resume`. A lock of
 /// [`sync`](crate::sync) or a permit may be held at a yield, as over a wait; and a yield

@@ -8,7 +8,7 @@ use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
 use crate::rt::sync::Arc;
-use crate::rt::task::Site;
+use crate::rt::task::{Legacy, Site};
 use crate::rt::wait::{Latch, Source};
 use crate::start::{self, Control, Outcome, OutcomeTaker, Settings, Watch};
 use std::fmt;
@@ -44,7 +44,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::default(), None, f, (), |job| job)
+    Greenlet::start_plain(Settings::default(), None, f)
 }
 
 /// Starts a greenlet after a delay. A kill before that ends it at once, unrun.
@@ -62,7 +62,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::default(), Some(delay), f, (), |job| job)
+    Greenlet::start_plain(Settings::default(), Some(delay), f)
 }
 
 /// Settings of a greenlet: its name and the size of its stack.
@@ -152,7 +152,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        Ok(Greenlet::start(self.checked()?, None, f, (), |job| job))
+        Ok(Greenlet::start_plain(self.checked()?, None, f))
     }
 
     pub(crate) fn checked(mut self) -> io::Result<Settings> {
@@ -187,6 +187,7 @@ impl<T> Greenlet<T> {
         delay: Option<Duration>,
         f: F,
         watch: W,
+        legacy: Option<Box<Legacy>>,
         erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
     ) -> Self
     where
@@ -194,8 +195,17 @@ impl<T> Greenlet<T> {
         T: 'a,
         W: Watch + 'a,
     {
-        let taker = start::spawn_job(settings, delay, f, watch, erase);
+        let taker = start::spawn_job(settings, delay, f, watch, legacy, erase);
         Greenlet { taker }
+    }
+
+    /// One that owns all it has, with what it inherits.
+    fn start_plain<F>(settings: Settings, delay: Option<Duration>, f: F) -> Self
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        Greenlet::start(settings, delay, f, (), park::legacy(), |job| job)
     }
 
     /// On the hub of that inbox.

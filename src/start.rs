@@ -13,7 +13,7 @@ use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
 use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
-use crate::rt::task::{Locals, Name};
+use crate::rt::task::{Legacy, Locals, Name};
 use crate::rt::wait::{self, Giver, Taker};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -232,12 +232,14 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
     }
 }
 
-/// Spawns on the thread's own hub.
+/// Spawns on the thread's own hub. The legacy is the spawner's, as [`park::legacy`] makes
+/// it, which may panic: before anything is counted.
 pub(crate) fn spawn_job<'a, F, T, W>(
     settings: Settings,
     delay: Option<Duration>,
     f: F,
     watch: W,
+    legacy: Option<Box<Legacy>>,
     erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
 ) -> OutcomeTaker<T>
 where
@@ -249,6 +251,7 @@ where
         // Its locals are being torn down: nothing that is spawned here could run.
         let (giver, taker) = new_pair(&settings, Inbox::new());
         let start = Start::new(f, giver, watch);
+        contain(|| drop(legacy));
         start.cancel(JoinError::HubClosed, None);
         return taker;
     }
@@ -264,8 +267,16 @@ where
     };
     match hub.spawn(spawn) {
         // Relaxed: nobody else has the handle yet.
-        Ok(index) => taker.extra().index.store(index, Ordering::Relaxed),
-        Err(refusal) => job.cancel(refusal.into(), None),
+        Ok(index) => {
+            taker.extra().index.store(index, Ordering::Relaxed);
+            if let Some(legacy) = legacy {
+                hub.bequeath(index, *legacy);
+            }
+        }
+        Err(refusal) => {
+            contain(|| drop(legacy));
+            job.cancel(refusal.into(), None);
+        }
     }
     taker
 }

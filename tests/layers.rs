@@ -42,7 +42,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
     ("rt/hub/stacks", &["rt/hub", "rt/coroutine"]),
-    ("rt/hub/greenlets", &["rt/hub", "rt/coroutine", "rt/stack"]),
+    (
+        "rt/hub/greenlets",
+        &["rt/hub", "rt/task", "rt/coroutine", "rt/stack"],
+    ),
     (
         "rt/hub/end",
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],

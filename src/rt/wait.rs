@@ -778,7 +778,7 @@ fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
         Obstacle::Panicking => Ok(End::Refused),
         Obstacle::Due(unwind) => Err(unwind),
         Obstacle::NoSwitch => panic!(
-            "{} at {} would wait where no wait is allowed (no_switch, a link callback, or an item's Ord or Clone)",
+            "{} at {} would wait where no wait is allowed (no_switch, a link callback, an item's Ord or Clone, or the Clone of an inherited Local)",
             site.operation, site.place
         ),
     }

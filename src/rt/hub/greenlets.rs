@@ -4,6 +4,7 @@ use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
 use crate::rt::coroutine::{self, Worker};
 use crate::rt::stack;
+use crate::rt::task::Legacy;
 
 impl Hub {
     /// A new greenlet; returns its record's index.
@@ -43,6 +44,12 @@ impl Hub {
             }
         }
         Ok(record.index)
+    }
+
+    /// What the greenlet that was just spawned starts with.
+    #[cold]
+    pub(crate) fn bequeath(&self, index: usize, legacy: Legacy) {
+        self.records.borrow()[index].task.locals.inherit(legacy);
     }
 
     /// Asks the greenlet `id` to end, if it is still in the record `index`.
