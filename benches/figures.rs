@@ -6,7 +6,7 @@
 //! lines whose name contains it: `cargo bench --bench figures -- yield`.
 
 use greenlet::sync::{AsyncResult, Event, Mutex, Queue, RwLock, Semaphore};
-use greenlet::{Greenlet, Local, join_all, run, select, spawn, timeout, yield_now};
+use greenlet::{Generator, Greenlet, Local, join_all, run, select, spawn, timeout, yield_now};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
@@ -100,6 +100,33 @@ fn main() {
             })
         },
     );
+    let counting = || {
+        Generator::new(|y, ()| {
+            for i in 0.. {
+                y.yield_(i);
+            }
+        })
+    };
+    figure("Generator: resume, at the root", 1_000_000, || {
+        let mut generator = counting();
+        timed(|| (0..1_000_000).for_each(|_| _ = black_box(generator.next())))
+    });
+    figure("Generator: resume, in a greenlet", 1_000_000, || {
+        let drive = move || {
+            let mut generator = counting();
+            timed(|| (0..1_000_000).for_each(|_| _ = black_box(generator.next())))
+        };
+        spawn(drive).join().unwrap()
+    });
+    figure(
+        "Generator: new, one resume, drop with an unwind",
+        100_000,
+        || timed(|| (0..100_000).for_each(|_| _ = black_box(counting().next()))),
+    );
+    figure("Generator: new, two resumes to its end", 100_000, || {
+        let once = || Generator::new(|y, ()| y.yield_(black_box(1)));
+        timed(|| (0..100_000).for_each(|_| assert_eq!(once().count(), 1)))
+    });
     figure("Event: wake of 1,000 waiters, each", 100_000, || {
         let event = Rc::new(Event::new());
         let waiters = waiting(1000, |_| {

@@ -8,7 +8,7 @@ use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
 use crate::rt::sync::Arc;
-use crate::rt::task::Site;
+use crate::rt::task::{Legacy, Site};
 use crate::rt::wait::{Latch, Source};
 use crate::start::{self, Control, Outcome, OutcomeTaker, Settings, Watch};
 use std::fmt;
@@ -16,6 +16,8 @@ use std::io;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
+
+mod switch;
 
 /// Starts a greenlet on this thread's hub and returns its handle.
 ///
@@ -43,7 +45,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::here(), None, f, (), |job| job)
+    Greenlet::start_plain(Settings::here(), None, f)
 }
 
 /// Starts a greenlet after a delay. A kill before that ends it at once, unrun.
@@ -62,7 +64,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start(Settings::here(), Some(delay), f, (), |job| job)
+    Greenlet::start_plain(Settings::here(), Some(delay), f)
 }
 
 /// Settings of a greenlet: its name and the size of its stack.
@@ -155,13 +157,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        Ok(Greenlet::start(
-            self.here().checked()?,
-            None,
-            f,
-            (),
-            |job| job,
-        ))
+        Ok(Greenlet::start_plain(self.here().checked()?, None, f))
     }
 
     /// Spawned by the caller, wherever the settings were made.
@@ -203,6 +199,7 @@ impl<T> Greenlet<T> {
         delay: Option<Duration>,
         f: F,
         watch: W,
+        legacy: Option<Box<Legacy>>,
         erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
     ) -> Self
     where
@@ -210,8 +207,17 @@ impl<T> Greenlet<T> {
         T: 'a,
         W: Watch + 'a,
     {
-        let taker = start::spawn_job(settings, delay, f, watch, erase);
+        let taker = start::spawn_job(settings, delay, f, watch, legacy, erase);
         Greenlet { taker }
+    }
+
+    /// One that owns all it has, with what it inherits.
+    pub(crate) fn start_plain<F>(settings: Settings, delay: Option<Duration>, f: F) -> Self
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        Greenlet::start(settings, delay, f, (), park::legacy(), |job| job)
     }
 
     /// On the hub of that inbox.

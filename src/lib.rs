@@ -56,6 +56,7 @@
 //! | sockets (feature `net`) | [`net::TcpStream`], [`net::TcpListener`], [`net::UdpSocket`], those of Unix |
 //! | servers (feature `net`) | [`net::Server`] |
 //! | signals of the system (feature `signal`) | `signal::Signals` |
+//! | bodies that hand out values one by one, an iterator or by `resume` | [`Generator`], [`Yielder`] |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
 //! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
 //! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
@@ -104,7 +105,8 @@
 //! Greenlets of one thread interleave, which other code of that thread may not expect.
 //! Pinning rules out what goes wrong when a stack changes threads. What is left can
 //! break memory safety without a line of `unsafe` in your program, and no library can
-//! check it. Each needs a greenlet that waits where it should not:
+//! check it. Each needs a greenlet that waits where it should not, or the body of a
+//! [`Generator`] that yields there:
 //!
 //! - *Inside the initialiser of a `thread_local!`* that has no `const` block. If another
 //!   greenlet of the thread initialises the same key meanwhile, and still borrows from
@@ -159,6 +161,7 @@ mod dump;
 mod error;
 pub mod fs;
 mod future;
+mod generator;
 mod greenlet;
 mod group;
 mod hub_handle;
@@ -188,6 +191,7 @@ pub use current::{Current, checkpoint, current, now, sleep, yield_now};
 pub use dump::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump, dump, dump_all};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};
+pub use generator::{Generator, GeneratorState, Yielder};
 pub use greenlet::{Builder, Greenlet, spawn, spawn_later};
 pub use group::Group;
 pub use hub_handle::{HubHandle, HubThread, deadlock_after};

@@ -1,6 +1,7 @@
 //! Greenlet-local storage.
 
-use crate::rt::park;
+use crate::rt::park::{self, Party};
+use crate::rt::task::{Copying, Value};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A place with one value for each greenlet; the thread's own stack has one too.
 ///
-/// A new greenlet starts without a value: nothing is inherited. A value is
+/// A new greenlet starts without a value, or with a copy of its spawner's if the `Local` is
+/// [`inherited`](Local::inherited). [`scope`](Local::scope) binds one for a call. A value is
 /// dropped when its greenlet ends, on the greenlet, before those who wait for it
 /// wake; a thread's with the thread; and the current one when the `Local` itself
 /// is dropped. It is usually a `static`.
@@ -39,6 +41,8 @@ pub struct Local<T: 'static> {
     /// Given at the first use, since a `const fn` cannot count; 0 is none.
     key: AtomicUsize,
     init: Option<fn() -> T>,
+    /// How a new greenlet gets a copy, if it inherits.
+    copying: Option<Copying>,
     /// The values never leave their threads. Both ways, so that nobody takes it for
     /// one of a related type, whose values would not be found.
     value: PhantomData<fn(T) -> T>,
@@ -81,6 +85,7 @@ impl<T: 'static> Local<T> {
         Local {
             key: AtomicUsize::new(0),
             init: None,
+            copying: None,
             value: PhantomData,
         }
     }
@@ -97,6 +102,44 @@ impl<T: 'static> Local<T> {
         Local {
             key: AtomicUsize::new(0),
             init: Some(init),
+            copying: None,
+            value: PhantomData,
+        }
+    }
+
+    /// Without a value until one is set, but a greenlet starts with a clone of the value that
+    /// its spawner has when it spawns: for what a request carries with it, as a trace id.
+    ///
+    /// The spawner is whoever calls `spawn`, [`spawn_later`](crate::spawn_later), a
+    /// [`Builder`](crate::Builder), a [`Scope`](crate::Scope), [`Group`](crate::Group) or
+    /// [`Pool`](crate::Pool): a greenlet, or a thread's own stack. The two values are apart
+    /// from then on; clone an `Rc` to share one. A greenlet that comes through a
+    /// [`HubHandle`](crate::HubHandle) inherits nothing, wherever that is used: values
+    /// stay on their threads. Nor does a job of a [`ThreadPool`](crate::ThreadPool).
+    ///
+    /// The clone is made inside of the spawn, in the order of the first uses of the locals. It
+    /// may use other locals. It cannot wait, as a spawn does not switch; if it panics, nothing
+    /// is spawned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static REQUEST: greenlet::Local<u32> = greenlet::Local::inherited();
+    ///
+    /// REQUEST.set(7);
+    /// let helper = greenlet::spawn(|| (REQUEST.get(), REQUEST.set(8)));
+    /// REQUEST.set(9);
+    /// assert_eq!(helper.join().unwrap(), (Some(7), Some(7)));
+    /// assert_eq!(REQUEST.get(), Some(9));
+    /// ```
+    pub const fn inherited() -> Self
+    where
+        T: Clone,
+    {
+        Local {
+            key: AtomicUsize::new(0),
+            init: None,
+            copying: Some(copy::<T>),
             value: PhantomData,
         }
     }
@@ -129,7 +172,8 @@ impl<T: 'static> Local<T> {
     #[track_caller]
     pub fn set(&self, value: T) -> Option<T> {
         self.refuse_lent("set");
-        let old = park::locals(|locals| locals.insert(self.key(), Rc::new(value)));
+        let value = self.held(value);
+        let old = park::locals(|locals| locals.insert(self.key(), value));
         old.map(own)
     }
 
@@ -150,6 +194,57 @@ impl<T: 'static> Local<T> {
     pub fn take(&self) -> Option<T> {
         self.refuse_lent("take");
         park::locals(|locals| locals.remove(self.key())).map(own)
+    }
+
+    fn held(&self, value: T) -> Value {
+        Value {
+            value: Rc::new(value),
+            copying: self.copying,
+        }
+    }
+
+    /// Binds this greenlet's value for the time of `f`: afterwards it is what it was
+    /// before, also if `f` unwinds, and `value`, or what `f` has put in its place, is
+    /// dropped.
+    ///
+    /// `f` may wait: the value is the greenlet's, and the others keep theirs. What `f`
+    /// spawns inherits it, if the `Local` is [`inherited`](Local::inherited). It may
+    /// be called inside [`with`](Local::with) of the same `Local`. The body of a
+    /// [`Generator`](crate::Generator) cannot yield out of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static USER: greenlet::Local<&str> = greenlet::Local::new();
+    ///
+    /// USER.set("nobody");
+    /// let name = USER.scope("root", || {
+    ///     greenlet::yield_now();
+    ///     USER.get()
+    /// });
+    /// assert_eq!((name, USER.get()), (Some("root"), Some("nobody")));
+    /// ```
+    pub fn scope<R>(&self, value: T, f: impl FnOnce() -> R) -> R {
+        struct Bound {
+            key: usize,
+            before: Option<Value>,
+        }
+        impl Drop for Bound {
+            fn drop(&mut self) {
+                let bound = park::locals(|locals| match self.before.take() {
+                    Some(before) => locals.insert(self.key, before),
+                    None => locals.remove(self.key),
+                });
+                // Asked anew: the thread may have got its hub in `f`.
+                Party::current().task().unbind();
+                drop(bound);
+            }
+        }
+        let (key, value) = (self.key(), self.held(value));
+        let before = park::locals(|locals| locals.insert(key, value));
+        Party::current().task().bind();
+        let _bound = Bound { key, before };
+        f()
     }
 
     #[track_caller]
@@ -200,9 +295,9 @@ impl<T: 'static> Local<T> {
             Some(value) => value,
             None => {
                 // Outside of any borrow: the initialiser may use other locals.
-                let value: Rc<dyn Any> = Rc::new(self.init.ok_or(Unset)?());
+                let value = self.held(self.init.ok_or(Unset)?());
                 park::locals(|locals| locals.insert(key, value.clone()));
-                value
+                value.value
             }
         };
         let value = value.downcast_ref::<T>().expect("keys are not shared");
@@ -240,8 +335,14 @@ impl<T: 'static> Local<T> {
     }
 }
 
-fn own<T: 'static>(value: Rc<dyn Any>) -> T {
-    let value = value.downcast::<T>().expect("keys are not shared");
+/// What a greenlet that inherits gets.
+fn copy<T: Clone + 'static>(value: &dyn Any) -> Rc<dyn Any> {
+    let value = value.downcast_ref::<T>().expect("keys are not shared");
+    Rc::new(value.clone())
+}
+
+fn own<T: 'static>(held: Value) -> T {
+    let value = held.value.downcast::<T>().expect("keys are not shared");
     Rc::into_inner(value).expect("refused while lent")
 }
 

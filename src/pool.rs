@@ -372,7 +372,7 @@ impl Pool {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let member = Greenlet::start(Settings::at(from), None, f, (), |job| job);
+        let member = Greenlet::start_plain(Settings::at(from), None, f);
         self.members.track(&member, place);
         if self.members.kills() != begun {
             member.kill();

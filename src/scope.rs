@@ -211,8 +211,10 @@ impl<'scope> Scope<'scope, '_> {
         W: Watch + 'scope,
     {
         let settings = settings.checked()?;
+        // First, since it may panic.
+        let legacy = park::legacy();
         self.family.children.lock().parts().0.running += 1;
-        let handle = Greenlet::start(settings, None, f, watch, coroutine::erase);
+        let handle = Greenlet::start(settings, None, f, watch, legacy, coroutine::erase);
         if let Some((index, id)) = handle.member() {
             self.family.members.borrow_mut().insert(id, index);
             if self.family.closing.get() || self.family.failure_is_set() {

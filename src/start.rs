@@ -13,7 +13,7 @@ use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
 use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
-use crate::rt::task::{Locals, Name};
+use crate::rt::task::{Legacy, Locals, Name};
 use crate::rt::wait::{self, Giver, Taker};
 use crate::statistics::Runner;
 use std::cell::Cell;
@@ -111,13 +111,12 @@ impl<T> Control<T> {
         self.index.swap(index, Ordering::Acquire) == KILLED
     }
 
-    /// Says that somebody is joining, or no longer.
     /// Whether it is, or was, a greenlet of the calling thread's hub.
     pub(crate) fn is_here(&self) -> bool {
         Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), &self.hub))
     }
 
-    /// Only on the greenlet's own thread.
+    /// Says that somebody is joining, or no longer. Only on the greenlet's own thread.
     pub(crate) fn set_joined(&self, joined: bool) {
         // Relaxed: one thread.
         self.joined.store(joined, Ordering::Relaxed);
@@ -258,12 +257,14 @@ impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
     }
 }
 
-/// Spawns on the thread's own hub.
+/// Spawns on the thread's own hub. The legacy is the spawner's, as [`park::legacy`] makes
+/// it, which may panic: before anything is counted.
 pub(crate) fn spawn_job<'a, F, T, W>(
     settings: Settings,
     delay: Option<Duration>,
     f: F,
     watch: W,
+    legacy: Option<Box<Legacy>>,
     erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
 ) -> OutcomeTaker<T>
 where
@@ -275,6 +276,7 @@ where
         // Its locals are being torn down: nothing that is spawned here could run.
         let (giver, taker) = new_pair(&settings, Inbox::new());
         let start = Start::new(f, giver, watch);
+        contain(|| drop(legacy));
         start.cancel(JoinError::HubClosed, None);
         return taker;
     }
@@ -297,8 +299,16 @@ where
     };
     match hub.spawn(spawn) {
         // Relaxed: nobody else has the handle yet.
-        Ok(index) => taker.extra().index.store(index, Ordering::Relaxed),
-        Err(refusal) => job.cancel(refusal.into(), None),
+        Ok(index) => {
+            taker.extra().index.store(index, Ordering::Relaxed);
+            if let Some(legacy) = legacy {
+                hub.bequeath(index, *legacy);
+            }
+        }
+        Err(refusal) => {
+            contain(|| drop(legacy));
+            job.cancel(refusal.into(), None);
+        }
     }
     taker
 }

@@ -367,7 +367,7 @@ impl ThreadPool {
         match Party::current().obstacle() {
             Some(Obstacle::Due(unwind)) => unwind.raise(),
             Some(Obstacle::NoSwitch) => panic!(
-                "{} at {} would wait where no wait is allowed (no_switch, a link callback, or an item's Ord or Clone)",
+                "{} at {} would wait where no wait is allowed (no_switch, a link callback, an item's Ord or Clone, or the Clone of an inherited Local)",
                 site.operation, site.place
             ),
             Some(Obstacle::Panicking) | None => {}

@@ -11,11 +11,11 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    AsCompleted, Builder, Current, Dump, Elapsed, Greenlet, GreenletDump, GreenletState, Group,
-    HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics, HubThread, Imap, JoinError, JoinFuture,
-    Local, MapError, PanicPayload, Pool, PoolFull, PoolStatistics, Runner, Scope, ScopedGreenlet,
-    ThreadPool, ThreadPoolStatistics, TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset,
-    Watchdog, fs,
+    AsCompleted, Builder, Current, Dump, Elapsed, Generator, GeneratorState, Greenlet,
+    GreenletDump, GreenletState, Group, HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics,
+    HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull,
+    PoolStatistics, Runner, Scope, ScopedGreenlet, ThreadPool, ThreadPoolStatistics, TimeSlice,
+    Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -108,6 +108,10 @@ fn the_table() {
         Lazy<u8, Local1>:                     false false;
         Lazy<Sendable>:                       true  false;
         Lazy<Local1>:                         false false;
+        Generator<u8, u8, u8>:                false false;
+        GeneratorState<u8, u8>:               true  true;
+        GeneratorState<Local1, u8>:           false false;
+        Yielder<u8, u8>:                      false false;
         RawMutex:                             true  true;
         RawRwLock:                            true  true;
         GreenletId:                           true  true;
@@ -275,5 +279,6 @@ fn sizes() {
         size_of::<Queue<u64>>()
     );
     assert_eq!(size_of::<Greenlet<u64>>(), size_of::<usize>());
-    assert_eq!(size_of::<Local<[u8; 100]>>(), 2 * size_of::<usize>());
+    // Its key, how a value is made, and how it is copied: the values lie with their greenlets.
+    assert_eq!(size_of::<Local<[u8; 100]>>(), 3 * size_of::<usize>());
 }

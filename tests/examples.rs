@@ -82,6 +82,15 @@ fn the_files_of_a_directory_are_summed_up() {
 }
 
 #[test]
+fn the_generators_print_what_generators_out_says() {
+    let generators = run(Command::new(example("generators")));
+    let expected = fs::read_to_string(root().join("examples/generators.out")).unwrap();
+    assert_eq!(text(&generators.stdout), expected);
+    assert_eq!(text(&generators.stderr), "");
+    assert!(generators.status.success());
+}
+
+#[test]
 fn a_round_of_the_soak_sums_up_in_its_last_line() {
     let soak = soak(&["--seconds", "0", "--seed", "18446744073709551615"]);
     assert_eq!(text(&soak.stderr), "");

@@ -44,6 +44,7 @@
 //! | a kill goes through a shield; links of a killed greenlet do not run | bounds; waits |
 //! | a pool loses a place, or frees it twice; a map that is unwound leaves its members alone | pools |
 //! | what a dropped future was given is lost | futures |
+//! | a generator that is dropped leaves its body alone; a driver goes on with the way out of the body | generators |
 //! | a `HubThread` that is dropped does not stop | process (it waits for ever) |
 
 #[path = "kill_points/bounds.rs"]
@@ -54,6 +55,8 @@ mod coordination;
 mod examples;
 #[path = "kill_points/futures.rs"]
 mod futures;
+#[path = "kill_points/generators.rs"]
+mod generators;
 #[path = "kill_points/limits.rs"]
 mod limits;
 #[path = "kill_points/locks.rs"]

@@ -58,8 +58,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/hub/greenlets",
-        &["rt/hub", "rt/coroutine", "rt/stack", "rt/trace"],
+        &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/trace"],
     ),
+    ("rt/hub/stacks", &["rt/hub", "rt/coroutine"]),
     (
         "rt/hub/end",
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/watch"],
@@ -87,6 +88,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rt/wait/future", &["rt/wait", "rt/inbox"]),
     (
+        "rt/wait/side",
+        &["rt/wait", "rt/park", "rt/hub", "rt/task", "rt/coroutine"],
+    ),
+    (
         "rt/readiness",
         &["rt/wait", "rt/park", "rt/poller", "rt/task"],
     ),
@@ -103,6 +108,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("watchdog", &["rt", "statistics"]),
     ("dump", &["rt", "statistics"]),
     ("dump/text", &["dump", "statistics"]),
+    ("generator", &["rt"]),
+    ("greenlet/switch", &["rt", "greenlet"]),
     ("join", &["rt", "greenlet"]),
     ("scope", &["rt", "start", "greenlet", "join"]),
     ("scope/apart", &["scope", "start", "greenlet"]),
@@ -218,6 +225,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait/future",
     "rt/wait/latch",
     "rt/wait/select",
+    "rt/wait/side",
     "rt/coroutine",
     "rt/stack",
 ];

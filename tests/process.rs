@@ -21,8 +21,8 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Builder, HubThread, deadlock_after, finally, join_all, now, run, scope, shield, sleep, spawn,
-    timeout, wait_all, wait_any, wait_any_timeout, yield_now,
+    Builder, Generator, HubThread, deadlock_after, finally, join_all, now, run, scope, shield,
+    sleep, spawn, timeout, wait_all, wait_any, wait_any_timeout, yield_now,
 };
 #[cfg(target_os = "linux")]
 use greenlet::{Greenlet, HubHandle, JoinError};
@@ -351,6 +351,66 @@ fn condvar_that_can_never_have_its_mutex_again_aborts() {
         "cannot end",
         "deadlock",
     ]);
+}
+
+/// There is nothing that it could return.
+#[test]
+fn yield_of_a_generator_while_panicking_aborts() {
+    let ended = child!(yield_of_a_generator_while_panicking_aborts, || {
+        let mut generator = Generator::new(|y, ()| {
+            let _guard = OnDrop(|| y.yield_(()));
+            panic!("on purpose");
+        });
+        generator.next();
+    });
+    let place = "greenlet: Yielder::yield_ at tests/process.rs:";
+    ended.aborted(&[place, "panicking", "the root", "on purpose"]);
+}
+
+/// The same in the unwind that the drop begins.
+#[test]
+fn yield_of_a_generator_that_is_dropped_aborts() {
+    let ended = child!(yield_of_a_generator_that_is_dropped_aborts, || {
+        let mut generator = Generator::new(|y, ()| {
+            let _guard = OnDrop(|| y.yield_(()));
+            y.yield_(());
+        });
+        generator.next();
+        drop(generator);
+    });
+    let place = "greenlet: Yielder::yield_ at tests/process.rs:";
+    ended.aborted(&[place, "panicking", "the root"]);
+}
+
+#[test]
+fn resume_of_a_generator_while_panicking_aborts() {
+    let ended = child!(resume_of_a_generator_while_panicking_aborts, || {
+        let mut generator = Generator::new(|y, ()| y.yield_(()));
+        let _guard = OnDrop(|| _ = generator.resume(()));
+        panic!("on purpose");
+    });
+    let place = "greenlet: Generator::resume at tests/process.rs:";
+    ended.aborted(&[place, "panicking", "a thread without a hub", "on purpose"]);
+}
+
+/// A body that never lets itself be ended says so, as a greenlet does.
+#[test]
+fn a_generator_that_keeps_swallowing_its_end_is_reported() {
+    let ended = child!(
+        a_generator_that_keeps_swallowing_its_end_is_reported,
+        || {
+            let mut generator = Generator::new(|y, ()| {
+                for _ in 0..20 {
+                    let _ = catch_unwind(AssertUnwindSafe(|| y.yield_(())));
+                }
+            });
+            generator.next();
+            drop(generator);
+        }
+    );
+    ended.well();
+    let line = "greenlet: a generator keeps swallowing its end";
+    assert_eq!(ended.err.matches(line).count(), 1, "{ended:#?}");
 }
 
 /// At the root too, where nobody is named but the root.

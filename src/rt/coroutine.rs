@@ -1,16 +1,18 @@
 //! corosensei, wrapped: bind a stack, resume, suspend, raise.
 //!
 //! A [`Worker`] is a coroutine that runs greenlet after greenlet on its stack;
-//! it is never re-created. The hub's loop is the only one that resumes workers,
-//! always from the thread's own stack, and only the greenlet that runs suspends
-//! its own. The value handed over by a suspension (`Y`, the hub) travels in a
-//! register, so nothing that the loop needs next comes off the stack it has just
+//! it is never re-created. The hub's loop is the only one that resumes greenlets'
+//! workers, and only the greenlet that runs suspends its own; the worker of a
+//! generator's body is resumed by whoever drives the generator, and suspended by the
+//! body (`wait/side.rs`). The value handed over by a suspension (`Y`, the hub) travels
+//! in a register, so nothing that the loop needs next comes off the stack it has just
 //! left.
 //!
-//! `unsafe` here rests on three rules, all kept by `hub.rs`:
-//! 1. a worker is resumed only by the loop of the hub that owns it, on that
-//!    hub's thread, and the loop is not re-entered;
-//! 2. a [`Yielder`] is used only by the greenlet that runs on it;
+//! `unsafe` here rests on three rules, kept by `hub.rs` and `wait/side.rs`:
+//! 1. a worker is resumed only on its thread and only while it is suspended: a
+//!    greenlet's by the loop of its hub, which is not re-entered; a generator's by
+//!    the one who has the generator to itself (`&mut`);
+//! 2. a [`Yielder`] is used only by what runs on its stack;
 //! 3. memory made by [`leak`] is given back by [`Origin::reclaim`] only when nobody
 //!    can reach it any more.
 
@@ -93,11 +95,17 @@ impl<Y: 'static> Worker<Y> {
         self.span
     }
 
+    /// Whether the caller runs on this worker's stack.
+    #[inline]
+    pub(crate) fn is_underfoot(&self) -> bool {
+        self.span.contains(stack_pointer())
+    }
+
     /// Runs the worker until it suspends; `None` if it has ended.
     #[inline]
     pub(crate) fn resume(&'static self) -> Option<Y> {
-        // SAFETY: rule 1: the loop alone resumes, and not from inside a worker,
-        // so no other reference to the coroutine exists.
+        // SAFETY: rule 1: it is suspended, and one party alone resumes it, so no
+        // other reference to the coroutine exists.
         let coroutine = unsafe { &mut *self.coroutine.get() };
         match self.fiber.during(|| coroutine.resume(())) {
             CoroutineResult::Yield(value) => Some(value),
@@ -184,7 +192,6 @@ impl Fiber {
 }
 
 /// An address in the caller's frame.
-#[cfg(all(unix, feature = "net"))]
 #[inline(always)]
 pub(crate) fn stack_pointer() -> usize {
     let here = 0u8;
@@ -293,6 +300,12 @@ pub(crate) trait Job {
     fn run(&self, order: Order);
     /// The hub's thread ends with this greenlet unfinished: tell those who wait.
     fn abandon(&self);
+}
+
+/// What runs, once, on a stack beside that of the greenlet. See `wait/side.rs`.
+pub(crate) trait Errand<Y> {
+    /// On that stack, of which this is the way out. Never unwinds.
+    fn run(&self, yielder: Yielder<Y>);
 }
 
 /// What a greenlet's job is to do at its first turn.

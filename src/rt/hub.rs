@@ -28,7 +28,8 @@
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each, `look` what it sees of itself when somebody asks.
+//! it keeps of each, `stacks` the stacks that nobody uses now, `look` what it sees of itself
+//! when somebody asks.
 
 mod end;
 mod greenlets;
@@ -36,6 +37,7 @@ mod idle;
 mod look;
 mod outside;
 mod record;
+mod stacks;
 mod turns;
 
 pub(crate) use idle::set_deadlock_after;
@@ -43,7 +45,7 @@ pub(crate) use look::{Numbers, Seen, Slice, Stage};
 pub(crate) use record::{Birth, Record};
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
+use super::coroutine::{self, Errand, Job, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Name, Site, Task};
@@ -52,6 +54,7 @@ use super::trace;
 use super::watch::{self, Pulse, Who};
 use outside::Outside;
 use record::Life;
+use stacks::Stacks;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -135,8 +138,11 @@ pub(crate) struct Hub {
     timers: RefCell<Timers<Key>>,
     records: RefCell<Vec<RecordRef>>,
     free: RefCell<Vec<RecordRef>>,
-    /// Idle stacks by size; there are few sizes.
-    workers: RefCell<Vec<(usize, Vec<WorkerRef>)>>,
+    workers: Stacks,
+    /// Idle ones that lie beside greenlets' own.
+    sides: Stacks,
+    /// For the one of them that runs next.
+    errand: Cell<Option<Rc<dyn Errand<HubRef>>>>,
     /// A stack kept back for greenlets that can have none of their own: their
     /// bodies are dropped on it.
     spare: Cell<Option<WorkerRef>>,
@@ -245,7 +251,9 @@ impl Hub {
             timers: RefCell::new(Timers::new()),
             records: RefCell::new(vec![root]),
             free: RefCell::new(Vec::new()),
-            workers: RefCell::new(Vec::new()),
+            workers: Stacks::default(),
+            sides: Stacks::default(),
+            errand: Cell::new(None),
             spare: Cell::new(None),
             live: Cell::new(0),
             running: Cell::new(false),
@@ -361,10 +369,45 @@ impl Hub {
     #[inline]
     pub(crate) fn make_ready(&self, record: RecordRef) {
         debug_assert!(record.next.get().is_none());
-        match self.tail.replace(Some(record)) {
+        let last = self.tail.replace(Some(record));
+        record.previous.set(last);
+        match last {
             Some(last) => last.next.set(Some(record)),
             None => self.head.set(Some(record)),
         }
+    }
+
+    /// Takes a record out of the ready queue and puts it at its head; false if it is not
+    /// there, or the turn is over: then others are to come first.
+    ///
+    /// So the head is chosen by a greenlet at most once for each resume, and the first one
+    /// of a turn never: who is first in line then runs, whatever the others do.
+    pub(crate) fn make_next(&self, (index, id): (usize, u64)) -> bool {
+        let record = self.records.borrow()[index];
+        let head = self.head.get();
+        if record.id.get() != id || self.budget.get() == 0 {
+            return false;
+        }
+        if head.is_some_and(|head| std::ptr::eq(head, record)) {
+            return true;
+        }
+        let next = record.next.get();
+        let last = self.tail.get();
+        if next.is_none() && !last.is_some_and(|last| std::ptr::eq(last, record)) {
+            return false;
+        }
+        let previous = record.previous.get().expect("it is not the head");
+        previous.next.set(next);
+        match next {
+            Some(next) => next.previous.set(Some(previous)),
+            None => self.tail.set(Some(previous)),
+        }
+        record.next.set(head);
+        if let Some(head) = head {
+            head.previous.set(Some(record));
+        }
+        self.head.set(Some(record));
+        true
     }
 
     #[inline]

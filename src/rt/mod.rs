@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `wait` | waiter nodes, their FIFO lists, the monitor under every primitive; below it the latch, `wait_any` and select: the core (`unsafe`) |
+//! | `wait` | waiter nodes, their FIFO lists, the monitor under every primitive; below it the latch, `wait_any` and select: the core; the stacks of generators (`unsafe`) |
 //! | `park` | who is waiting (greenlet, root, thread) and how each is suspended and woken |
 //! | `hub` | ready queue, turn, idle, root, records of greenlets |
 //! | `task` | what greenlet, root and thread have in common: kills, frames, locals |

@@ -25,7 +25,7 @@ use super::hub::{Hub, Record, Switch, next_id};
 use super::inbox::{Address, Waiter, Wake};
 use super::report::{contain, report};
 use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
-use super::task::{FrameState, Locals, Site, Task};
+use super::task::{FrameState, Legacy, Locals, Site, Task};
 use super::trace;
 use super::word::Outcome;
 use std::cell::Cell;
@@ -607,6 +607,17 @@ pub(crate) fn locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
                 .unwrap_or_else(|_| f.take().expect("not called")(&Locals::default()))
         }
     }
+}
+
+/// What a greenlet inherits that is spawned now, here. The copies are made by the program's
+/// own code, which must not wait, since a spawn does not switch.
+#[inline]
+pub(crate) fn legacy() -> Option<Box<Legacy>> {
+    if !Legacy::exists() {
+        return None;
+    }
+    let lent = locals(Locals::legacy);
+    Some(Box::new(no_switch(|| lent.copied())))
 }
 
 /// Runs `f`, in which a wait that would have to suspend panics.

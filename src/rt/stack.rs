@@ -95,6 +95,14 @@ pub(crate) struct Span {
     high: usize,
 }
 
+impl Span {
+    /// Whether that address is in it.
+    #[inline]
+    pub(crate) fn contains(self, address: usize) -> bool {
+        (self.low..self.high).contains(&address)
+    }
+}
+
 /// Where that stack is.
 pub(crate) fn span(stack: &ColouredStack) -> Span {
     let inner = stack.stack.stack();

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// A greenlet's name. std's count even under loom: nothing is decided by it.
@@ -75,6 +75,14 @@ pub(crate) struct Frame {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// How deep a task is in what ends in the reverse order of its begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Depth {
+    frames: usize,
+    no_switch: u32,
+    bound: u32,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 #[repr(C)] // What each wait looks at comes first.
@@ -87,6 +95,8 @@ pub(crate) struct Task {
     no_switch: Cell<u32>,
     site: Cell<Option<(Site, Instant)>>,
     kills_raised: Cell<u32>,
+    /// Locals that are bound for an extent.
+    bound: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
     pub(crate) locals: Locals,
 }
@@ -100,7 +110,7 @@ const FRAMES: u64 = 1 << 32;
 
 /// A frame's number: unique in the process, so that a payload that was kept is not
 /// taken for another's, whatever thread it is raised on.
-fn next_frame() -> u64 {
+pub(crate) fn next_frame() -> u64 {
     static NEXT_RANGE: AtomicU64 = AtomicU64::new(0);
     NEXT_FRAME.with(|next| {
         let mut id = next.get();
@@ -268,6 +278,7 @@ impl Task {
         let mut frames = std::mem::take(&mut *self.frames.borrow_mut());
         frames.iter_mut().for_each(&mut adapt);
         other.no_switch.set(self.no_switch.take());
+        other.bound.set(self.bound.take());
         other.refresh(&frames);
         *other.frames.borrow_mut() = frames;
         self.attention.set(false);
@@ -284,6 +295,25 @@ impl Task {
     #[inline]
     pub(crate) fn may_switch(&self) -> bool {
         self.no_switch.get() == 0
+    }
+
+    /// A local is bound for an extent, which begins.
+    pub(crate) fn bind(&self) {
+        self.bound.set(self.bound.get() + 1);
+    }
+
+    /// And ends.
+    pub(crate) fn unbind(&self) {
+        self.bound.set(self.bound.get() - 1);
+    }
+
+    #[inline]
+    pub(crate) fn depth(&self) -> Depth {
+        Depth {
+            frames: self.frames.borrow().len(),
+            no_switch: self.no_switch.get(),
+            bound: self.bound.get(),
+        }
     }
 
     /// Notes the wait that begins, for the deadlock report.
@@ -307,6 +337,7 @@ impl Task {
         self.killed.set(false);
         self.kills_raised.set(0);
         self.no_switch.set(0);
+        self.bound.set(0);
         self.site.set(None);
         debug_assert!(
             self.locals.0.borrow().is_empty(),
@@ -325,7 +356,44 @@ impl Task {
 #[derive(Default)]
 pub(crate) struct Locals(RefCell<Map>);
 
-type Map = HashMap<usize, Rc<dyn Any>, BuildHasherDefault<KeyHasher>>;
+type Map = HashMap<usize, Value, BuildHasherDefault<KeyHasher>>;
+
+/// Makes a copy of a value.
+pub(crate) type Copying = fn(&dyn Any) -> Rc<dyn Any>;
+
+/// A local's value.
+#[derive(Clone)]
+pub(crate) struct Value {
+    pub(crate) value: Rc<dyn Any>,
+    /// How a new greenlet gets its own, if it inherits.
+    pub(crate) copying: Option<Copying>,
+}
+
+/// Set once a value was there to be inherited; so nobody looks before.
+static INHERITS: AtomicBool = AtomicBool::new(false);
+
+/// What a new greenlet inherits.
+#[derive(Default)]
+pub(crate) struct Legacy(Vec<(usize, Value)>);
+
+impl Legacy {
+    /// Whether there can be any.
+    #[inline]
+    pub(crate) fn exists() -> bool {
+        // Relaxed: who has set a value has set this on its own thread.
+        INHERITS.load(Ordering::Relaxed)
+    }
+
+    /// Makes the copies, by the program's own code.
+    pub(crate) fn copied(mut self) -> Self {
+        for (_, value) in &mut self.0 {
+            if let Some(copying) = value.copying {
+                value.value = copying(&*value.value);
+            }
+        }
+        self
+    }
+}
 
 /// Keys are small distinct numbers: spread them, nothing more.
 #[derive(Default)]
@@ -348,15 +416,38 @@ impl Hasher for KeyHasher {
 
 impl Locals {
     pub(crate) fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
-        self.0.borrow().get(&key).cloned()
+        self.0.borrow().get(&key).map(|held| held.value.clone())
     }
 
-    pub(crate) fn insert(&self, key: usize, value: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
+    /// Puts the value there, and returns what was.
+    pub(crate) fn insert(&self, key: usize, value: Value) -> Option<Value> {
+        if value.copying.is_some() {
+            INHERITS.store(true, Ordering::Relaxed);
+        }
         self.0.borrow_mut().insert(key, value)
     }
 
-    pub(crate) fn remove(&self, key: usize) -> Option<Rc<dyn Any>> {
+    pub(crate) fn remove(&self, key: usize) -> Option<Value> {
         self.0.borrow_mut().remove(&key)
+    }
+
+    /// What a new greenlet inherits, lent and still to be copied; in order of the keys, so
+    /// that the copies are always made in the same order.
+    #[cold]
+    pub(crate) fn legacy(&self) -> Legacy {
+        let map = self.0.borrow();
+        let inherited = map.iter().filter(|(_, value)| value.copying.is_some());
+        let mut all: Vec<_> = inherited
+            .map(|(key, value)| (*key, value.clone()))
+            .collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        Legacy(all)
+    }
+
+    /// The values of a greenlet that has none yet.
+    #[cold]
+    pub(crate) fn inherit(&self, legacy: Legacy) {
+        self.0.borrow_mut().extend(legacy.0);
     }
 
     pub(crate) fn contains(&self, key: usize) -> bool {
@@ -365,7 +456,7 @@ impl Locals {
 
     /// Takes one value out, any; its destructor may add others.
     #[inline]
-    pub(crate) fn pop(&self) -> Option<Rc<dyn Any>> {
+    pub(crate) fn pop(&self) -> Option<Value> {
         let mut map = self.0.borrow_mut();
         if map.is_empty() {
             return None;

@@ -1,4 +1,5 @@
 //! The core under every primitive: nodes, lists, the monitor; `latch`, `any` and `select` are made of it.
+//! `side` is about the stacks of generators.
 //!
 //! A [`Monitor`] is a lock around a primitive's plain state. The state contains
 //! [`WaitList`]s: FIFO lists of nodes, one for each waiter, that live in the
@@ -36,11 +37,13 @@ mod any;
 mod future;
 mod latch;
 mod select;
+mod side;
 
 pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use future::Wait;
 pub(crate) use latch::{Giver, Latch, Taker, pair};
 pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, raw_lock_of, select};
+pub(crate) use side::Side;
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
@@ -822,7 +825,7 @@ fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
         Obstacle::Panicking => Ok(End::Refused),
         Obstacle::Due(unwind) => Err(unwind),
         Obstacle::NoSwitch => panic!(
-            "{} at {} would wait where no wait is allowed (no_switch, a link callback, or an item's Ord or Clone)",
+            "{} at {} would wait where no wait is allowed (no_switch, a link callback, an item's Ord or Clone, or the Clone of an inherited Local)",
             site.operation, site.place
         ),
     }
@@ -927,4 +930,38 @@ fn prepare_yield(operation: &'static str) -> Option<Switch> {
     hub.begin_wait(record, &site, &Limit::Never);
     hub.make_ready(record);
     hub.leave()
+}
+
+/// Lets that greenlet of this hub run next, if it is ready, before the others that are;
+/// true if it could. Else as [`yield_now`].
+#[inline(always)]
+#[track_caller]
+pub(crate) fn switch_to(operation: &'static str, target: Option<(usize, u64)>) -> bool {
+    let (next, switch) = prepare_switch(operation, target);
+    if let Some(switch) = switch {
+        // SAFETY: `prepare_switch` made it for the caller, just now.
+        unsafe { jump(switch) };
+    }
+    next
+}
+
+#[inline(never)]
+#[track_caller]
+fn prepare_switch(operation: &'static str, target: Option<(usize, u64)>) -> (bool, Option<Switch>) {
+    let site = Site::here(operation);
+    let party = Party::current();
+    if obstructed(&party, &site).is_some() {
+        return (false, None);
+    }
+    let Party::Hub(hub, record) = party else {
+        std::thread::yield_now();
+        return (false, None);
+    };
+    let next = target.is_some_and(|target| hub.make_next(target));
+    if !next && hub.skip_yield() {
+        return (false, None);
+    }
+    hub.begin_wait(record, &site, &Limit::Never);
+    hub.make_ready(record);
+    (next, hub.leave())
 }

@@ -3,9 +3,10 @@
 use crate::stage::{Actor, Stage, explore, ms, unless_killed};
 use greenlet::sync::{Event, Queue};
 use greenlet::{
-    Elapsed, Local, Timeout, current, finally, join_all, scope, shield, timeout, yield_now,
+    Elapsed, Local, Timeout, current, finally, join_all, scope, shield, spawn, timeout, yield_now,
 };
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// Counts who borrows a frame; when the frame goes nobody does.
 struct Frame<'a> {
@@ -318,4 +319,48 @@ fn all_at_once(stage: &Stage) {
 #[test]
 fn a_pool_of_workers_with_a_limit() {
     explore(all_at_once);
+}
+
+/// The outer value is there again wherever the inner extent ends, and children have clones
+/// that go with them.
+#[test]
+fn locals_that_are_bound_and_inherited() {
+    #[derive(Clone)]
+    struct Value {
+        n: u32,
+        _witness: Rc<crate::stage::Witness>,
+    }
+    static VALUE: Local<Value> = Local::inherited();
+    struct Is(Option<u32>);
+    impl Drop for Is {
+        fn drop(&mut self) {
+            assert_eq!(VALUE.get().map(|value| value.n), self.0);
+        }
+    }
+    explore(|stage| {
+        for n in 0..2 {
+            stage.actor(move |a| {
+                let value = |n| Value {
+                    n,
+                    _witness: Rc::new(a.stage.witness()),
+                };
+                let _nothing = Is(None);
+                VALUE.scope(value(n), || {
+                    let _outer = Is(Some(n));
+                    a.sleeps(1);
+                    VALUE.scope(value(n + 10), || {
+                        let _inner = Is(Some(n + 10));
+                        let child = spawn(move || {
+                            let _inherited = Is(Some(n + 10));
+                            greenlet::sleep(ms(1));
+                        });
+                        a.waits("join in Local::scope", || child.wait());
+                    });
+                    a.waits("yield_now", yield_now);
+                });
+                a.sleeps(1);
+            });
+        }
+        stage.afterwards(|| assert!(!VALUE.is_set()));
+    });
 }

@@ -281,6 +281,7 @@ impl Stage {
 }
 
 /// A greenlet of the program.
+#[derive(Clone)]
 pub(crate) struct Actor {
     pub(crate) stage: Stage,
     who: usize,

@@ -68,6 +68,29 @@ fn yield_now_and_checkpoint() {
     });
 }
 
+/// Who is chosen may be killed, and who chooses.
+#[test]
+fn switch_to() {
+    explore(|stage| {
+        let busy: Vec<_> = (0..2)
+            .map(|_| Rc::new(spawn(|| (0..99).for_each(|_| yield_now()))))
+            .collect();
+        for i in 0..3 {
+            let busy = busy.clone();
+            stage.actor(move |a| {
+                let own = spawn(|| (0..3).for_each(|_| yield_now()));
+                for _ in 0..3 {
+                    a.waits("switch_to", || busy[i % 2].switch_to());
+                    a.sleeps(1);
+                    a.waits("switch_to its own", || own.switch_to());
+                    a.sleeps(1);
+                }
+                own.kill();
+            });
+        }
+    });
+}
+
 #[test]
 fn event_wait() {
     explore(|stage| {

@@ -273,3 +273,37 @@ fn scope_of_a_longer_life<'scope, 'env>(s: &'scope Scope<'scope, 'env>) {
     let s: &Scope<'scope, 'env> = s;
     let longer: &Scope<'_, 'static> = s; //~ - lifetime may not live long enough
 }
+
+/// A generator that is forgotten would leave what its body lends in use.
+fn borrow_in_a_generator() {
+    let text = String::from("mine");
+    let by = &text;
+    by.len();
+    drop(greenlet::Generator::new(move |_: &greenlet::Yielder<(), ()>, ()| by.len())); //~2 E0597
+}
+
+/// So would what is sent to it.
+fn borrow_sent_to_a_generator() {
+    let mut g = greenlet::Generator::<&str, usize, ()>::new(|y, first| {
+        y.yield_(first.len());
+    });
+    let _ = g.resume("static");
+    let text = String::from("mine");
+    let _ = g.resume(&text); //~ E0597
+}
+
+/// The way to yield is lent for the time of the body.
+fn yielder_that_escapes() {
+    let kept: std::rc::Rc<Cell<Option<&'static greenlet::Yielder<(), u8>>>> = std::rc::Rc::default();
+    let g = greenlet::Generator::new(move |y: &greenlet::Yielder<(), u8>, ()| {
+        y.yield_(1);
+        kept.set(Some(y)); //~ E0521
+    });
+}
+
+fn yielder_out_of_its_body() {
+    let mut g = greenlet::Generator::<(), (), _>::new(|y, ()| {
+        y.yield_(());
+        y //~ - lifetime may not live long enough
+    });
+}

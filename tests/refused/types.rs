@@ -160,3 +160,30 @@ fn sealed_traits() {
     impl greenlet::Waitable for Mine {} //~ E0277 is not satisfied
     impl Joinable for Mine {} //~ E0277 is not satisfied
 }
+
+/// A body stays on the thread where it began.
+fn generator_on_another_thread() {
+    let mut g = greenlet::Generator::new(|y, ()| y.yield_(1));
+    g.next();
+    send(g); //~ E0277 cannot be sent
+}
+
+/// Nobody yields from another thread.
+fn yielder_on_another_thread() {
+    let g = greenlet::Generator::new(|y: &greenlet::Yielder<(), u8>, ()| {
+        y.yield_(1);
+        std::thread::scope(|threads| {
+            threads.spawn(|| y.yield_(2)); //~ E0277 cannot be shared
+        });
+    });
+}
+
+/// Nor does a body drive another one with its own way to yield.
+fn yielder_of_another_generator() {
+    let g = greenlet::Generator::new(|y: &greenlet::Yielder<(), u8>, ()| {
+        y.yield_(1);
+        let inner = || y.yield_(2);
+        inner();
+        drop(greenlet::Generator::new(move |_: &greenlet::Yielder<(), u8>, ()| inner())); //~ E0521
+    });
+}

@@ -61,7 +61,7 @@ impl Hub {
         hub.outside.close();
         refuse(mail);
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
-        let idle = hub.workers.take().into_iter().flat_map(|(_, idle)| idle);
+        let idle = hub.workers.take_all().chain(hub.sides.take_all());
         let workers = idle.chain(hub.spare.take()).map(Worker::retire).collect();
         let records = hub.records.take().iter().map(|r| r.origin.take()).collect();
         coroutine::reclaim_ended_hub(hub.origin.take(), records, workers);

@@ -3,6 +3,7 @@
 use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
 use crate::rt::coroutine::{self, Worker};
+use crate::rt::task::Legacy;
 use crate::rt::{stack, trace};
 
 impl Hub {
@@ -50,6 +51,12 @@ impl Hub {
             }
         }
         Ok(record.index)
+    }
+
+    /// What the greenlet that was just spawned starts with.
+    #[cold]
+    pub(crate) fn bequeath(&self, index: usize, legacy: Legacy) {
+        self.records.borrow()[index].task.locals.inherit(legacy);
     }
 
     /// Asks the greenlet `id` to end, if it is still in the record `index`.
@@ -113,11 +120,7 @@ impl Hub {
         if on_spare {
             self.spare.set(Some(worker));
         } else {
-            let mut pool = self.workers.borrow_mut();
-            match pool.iter_mut().find(|(class, _)| *class == worker.size()) {
-                Some((_, idle)) => idle.push(worker),
-                None => pool.push((worker.size(), vec![worker])),
-            }
+            self.workers.give(worker);
         }
         self.release(record);
         if self.live.get() == 0 && self.draining.get() && self.root.waiter.word.notify(0) {

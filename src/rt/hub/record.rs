@@ -40,6 +40,8 @@ pub(crate) struct Birth {
 #[repr(C)] // What each switch touches comes first, on neighbouring cache lines.
 pub(crate) struct Record {
     pub(super) next: Cell<Option<RecordRef>>,
+    /// The one before it in the ready queue, if that is not its head.
+    pub(super) previous: Cell<Option<RecordRef>>,
     pub(super) worker: Cell<Option<&'static Worker<HubRef>>>,
     pub(super) yielder: Cell<Option<Yielder<HubRef>>>,
     /// While it waits for a descriptor: an address in the frame of the call that waits. 0
@@ -65,6 +67,7 @@ impl Record {
     pub(super) fn new(index: usize, inbox: &Arc<Inbox>) -> RecordRef {
         coroutine::leak(Record {
             next: Cell::new(None),
+            previous: Cell::new(None),
             worker: Cell::new(None),
             yielder: Cell::new(None),
             parked_at: Cell::new(0),

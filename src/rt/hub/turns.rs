@@ -50,11 +50,7 @@ impl Hub {
     #[inline(never)]
     fn start(&'static self, record: RecordRef) -> HubRef {
         let size = record.stack_size.get();
-        let pooled = {
-            let mut pool = self.workers.borrow_mut();
-            let class = pool.iter_mut().find(|(class, _)| *class == size);
-            class.and_then(|(_, idle)| idle.pop())
-        };
+        let pooled = self.workers.take(size);
         let worker = match pooled.map_or_else(|| Worker::start(size, Hub::enter), Ok) {
             Ok(worker) => worker,
             Err(error) => {

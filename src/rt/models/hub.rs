@@ -197,3 +197,40 @@ fn rendezvous_of_hubs() {
         getter.join().unwrap();
     });
 }
+
+/// The turn is given to a greenlet that another thread wakes just now: it runs next if its
+/// wake has been read, and else it is left alone, and is woken all the same.
+#[test]
+fn switch_to_against_a_wake() {
+    let seen = Seen::new();
+    explore("switch_to_against_a_wake", Some(3), {
+        let seen = seen.clone();
+        move || {
+            let (first, second) = (pair(), pair());
+            let seen = seen.clone();
+            let setter = thread({
+                let (first, second) = (first.clone(), second.clone());
+                move || {
+                    first.0.set();
+                    second.1.store(1, Ordering::Relaxed);
+                    second.0.set();
+                }
+            });
+            let hub = on_hub(move || {
+                let switcher = spawn(move || {
+                    let woken = waiter(&second.0, &second.1);
+                    crate::yield_now(); // it waits
+                    first.0.wait();
+                    let chosen = woken.switch_to();
+                    seen.hit(chosen.into());
+                    assert!(!chosen || woken.is_finished());
+                    woken.join().unwrap();
+                });
+                switcher.join().unwrap();
+            });
+            setter.join().unwrap();
+            hub.join().unwrap();
+        }
+    });
+    seen.all(2);
+}

@@ -35,6 +35,7 @@
 // | `batches` | one more than a batch of wakes holds, one of whom leaves |
 // | `inbox` | the inbox alone |
 // | `hub`, `between_hubs` | greenlets on one hub, and on two |
+// | `generators` | waits in bodies of generators |
 // | `greenlets` | ends, links, locals, scopes, shields, handles of hubs |
 // | `ends`, `abandoned` | hubs that end, and threads that end without having ended theirs |
 //
@@ -58,6 +59,7 @@ mod channels;
 mod coordination;
 mod ends;
 mod futures;
+mod generators;
 mod greenlets;
 mod hub;
 mod inbox;
