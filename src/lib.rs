@@ -62,6 +62,8 @@
 //! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
+//! [Coming from gevent, async Rust or Go](coming_from) has the names that you know.
+//!
 //! # Promises
 //!
 //! 1. *Pinned.* A greenlet runs on one thread from its first to its last instruction,
@@ -207,6 +209,10 @@ pub use timeout::{Timeout, TimeoutHandle, timeout};
 pub use unjoined::{UnjoinedPanic, clear_unjoined_panic_hook, set_unjoined_panic_hook};
 pub use waitable::{Waitable, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
 pub use watchdog::{HeldUp, Watchdog, watchdog};
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("coming_from.md")]
+pub mod coming_from {}
 
 /// The README's program is compiled and run with the documentation's.
 #[cfg(doctest)]
