@@ -55,6 +55,7 @@
 
 mod greenlets;
 mod primitives;
+mod selects;
 
 use super::sync::model;
 use crate::sync::{AsyncResult, Event};
