@@ -418,8 +418,8 @@ fn a_cell_of_other_threads_blocks_the_thread_that_panics() {
 #[test]
 fn the_turn_passes_over_one_whose_thread_has_ended() {
     let (cell, go) = (Arc::new(OnceCell::new()), Arc::new(Event::new()));
-    let fails = HubThread::start("hub").unwrap();
-    let fails = fails.handle().spawn({
+    let hub = HubThread::start("hub").unwrap();
+    let fails = hub.handle().spawn({
         let (cell, go) = (cell.clone(), go.clone());
         move || {
             let _ = cell.get_or_try_init(|| {
@@ -439,9 +439,15 @@ fn the_turn_passes_over_one_whose_thread_has_ended() {
             drop(spawn(move || *cell.wait()));
         }
     });
+    let behind = hub.handle().spawn({
+        let cell = cell.clone();
+        move || *cell.get_or_init(|| 2)
+    });
+    until_waiting(&*cell, 3);
     go.set();
     fails.join().unwrap();
     let begin = now();
-    assert_eq!(timeout(LONG, || *cell.get_or_init(|| 2)), Ok(2));
+    assert_eq!(timeout(LONG, || *cell.wait()), Ok(2));
     assert!(now() - begin < LONG);
+    assert_eq!(behind.join().unwrap(), 2);
 }
