@@ -26,8 +26,8 @@ use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::wait::{HasSource, Ready, Source, Wait};
 use crate::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, OwnedPermit, Permit, PriorityQueue,
-    PutError, Queue, Semaphore,
+    AsyncResult, BoundedSemaphore, BroadcastError, BroadcastReader, Event, GetError, LifoQueue,
+    OwnedPermit, Permit, PriorityQueue, PutError, Queue, Semaphore, WatchError, WatchReader,
 };
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -295,6 +295,46 @@ macro_rules! queue {
 queue!("Queue" Queue<T>);
 queue!("LifoQueue" LifoQueue<T>);
 queue!("PriorityQueue" PriorityQueue<T: Ord>);
+
+impl<T> WatchReader<'_, T> {
+    /// [`changed`](WatchReader::changed) as a future.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::ShutDown`] if nothing more comes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let watch = greenlet::sync::Watch::new(1);
+    /// let mut reader = watch.subscribe();
+    /// watch.set(2).unwrap();
+    /// assert_eq!(greenlet::block_on(reader.changed_async()), Ok(()));
+    /// ```
+    pub fn changed_async(&mut self) -> impl Future<Output = Result<(), WatchError>> {
+        Wait::new(self.select_wait().0)
+    }
+}
+
+impl<T: Clone> BroadcastReader<'_, T> {
+    /// [`get`](BroadcastReader::get) as a future. One that is dropped has missed nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](BroadcastReader::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let news = greenlet::sync::Broadcast::new(2);
+    /// let mut reader = news.subscribe();
+    /// news.put(1).unwrap();
+    /// assert_eq!(greenlet::block_on(reader.get_async()), Ok(1));
+    /// ```
+    pub fn get_async(&mut self) -> impl Future<Output = Result<T, BroadcastError>> {
+        Wait::new(self.select_get().0)
+    }
+}
 
 macro_rules! semaphore {
     ($name:literal $Name:ident) => {

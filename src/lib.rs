@@ -43,6 +43,7 @@
 //! | a flag, a result | [`sync::Event`], [`sync::Notify`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | channels: queues with a [`sync::Sender`] and a [`sync::Receiver`] | [`sync::Queue::channel`] |
+//! | for many readers: the latest value, or each item | [`sync::Watch`], [`sync::Broadcast`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
 //! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
 //! | waiting for each other | [`sync::Barrier`], [`sync::Latch`], [`sync::WaitGroup`] |

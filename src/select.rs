@@ -13,9 +13,11 @@ use std::time::Duration;
 ///
 /// ```text
 /// select! {
-///     get(queue) -> result => ...,           // as `get`: the item, or that the queue is shut down
+///     get(queue) -> result => ...,           // as `get`: the item, or that the queue is shut down;
+///                                            // of a `BroadcastReader` too
 ///     put(queue, &mut item) -> result => ...,  // as `put`, of what is in an `Option`
 ///     wait(event) => ...,                    // an `Event`, `Latch`, `AsyncResult` or `Greenlet` is ready
+///     wait(reader) -> result => ...,         // as `changed` of a `WatchReader`
 ///     join(&mut handle) -> result => ...,    // as `join`, of what is in an `Option`
 ///     lock(mutex) -> guard => ...,
 ///     acquire(semaphore) -> permit => ...,

@@ -2,12 +2,13 @@
 
 use greenlet::sync::{
     ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierWaitResult,
-    BoundedSemaphore, Condvar, CondvarStatistics, Event, EventStatistics, GetError, GreenletId,
-    IntoIter, Iter, Latch, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once,
-    OnceCell, OwnedPermit, Permit, PriorityQueue, PutError, Queue, QueueStatistics, RawMutex,
-    RawRwLock, Receiver, ReentrantMutex, ReentrantMutexGuard, ReleaseError, RwLock,
-    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics,
-    Sender, Slot, TryIter, WaitGroup, WeakSender,
+    BoundedSemaphore, Broadcast, BroadcastError, BroadcastReader, BroadcastStatistics, Condvar,
+    CondvarStatistics, Event, EventStatistics, GetError, GreenletId, IntoIter, Iter, Latch, Lazy,
+    LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once, OnceCell, OwnedPermit, Permit,
+    PriorityQueue, PutError, Queue, QueueStatistics, RawMutex, RawRwLock, Receiver, ReentrantMutex,
+    ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
+    RwLockWriteGuard, Semaphore, SemaphoreStatistics, Sender, Slot, TryIter, WaitGroup, Watch,
+    WatchError, WatchReader, WatchStatistics, WeakSender,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
@@ -90,6 +91,21 @@ fn the_table() {
         WeakSender<Local1>:                   false false;
         IntoIter<Sendable>:                   true  true;
         IntoIter<Local1>:                     false false;
+        Watch<u8>:                            true  true;
+        Watch<Sendable>:                      true  false;
+        Watch<Local1>:                        false false;
+        WatchReader<'static, u8>:             true  true;
+        WatchReader<'static, Sendable>:       false false;
+        WatchReader<'static, Local1>:         false false;
+        WatchError:                           true  true;
+        // Readers clone one item at once.
+        Broadcast<u8>:                        true  true;
+        Broadcast<Sendable>:                  false false;
+        Broadcast<Local1>:                    false false;
+        BroadcastReader<'static, u8>:         true  true;
+        BroadcastReader<'static, Sendable>:   false false;
+        BroadcastReader<'static, Local1>:     false false;
+        BroadcastError:                       true  true;
         Semaphore:                            true  true;
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
@@ -167,6 +183,8 @@ fn the_table() {
         QueueStatistics:                      true  true;
         SemaphoreStatistics:                  true  true;
         CondvarStatistics:                    true  true;
+        WatchStatistics:                      true  true;
+        BroadcastStatistics:                  true  true;
         PoolStatistics:                       true  true;
         ThreadPoolStatistics:                 true  true;
     }
@@ -186,6 +204,8 @@ fn futures_are_send() {
     drop(send(queue.get_async()));
     drop(send(queue.put_async(Cell::new(1))));
     drop(send(queue.join_async()));
+    drop(send(Watch::new(1).subscribe().changed_async()));
+    drop(send(Broadcast::<u8>::new(1).subscribe().get_async()));
     drop(send(semaphore.acquire_async()));
     drop(send(semaphore.acquire_many_async(1)));
     drop(send(semaphore.acquire_owned_async()));
@@ -263,6 +283,8 @@ fn errors_are_errors() {
     error::<Unset>();
     error::<PutError<u8>>();
     error::<GetError>();
+    error::<WatchError>();
+    error::<BroadcastError>();
     error::<ReleaseError>();
     error::<PoolFull<u8>>();
     error::<MapError>();

@@ -73,3 +73,5 @@ mod selects;
 mod stage;
 #[path = "kill_points/waits.rs"]
 mod waits;
+#[path = "kill_points/watch.rs"]
+mod watch;

@@ -178,6 +178,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/queue/core", &["rt", "sync/queue", "sync/statistics"]),
     ("sync/queue/slot", &["rt", "sync/queue"]),
     ("sync/queue/many", &["rt", "sync/queue"]),
+    ("sync/handle", &[]),
+    // The value is behind a lock.
+    (
+        "sync/watch",
+        &[
+            "rt",
+            "select",
+            "sync/rwlock",
+            "sync/handle",
+            "sync/statistics",
+        ],
+    ),
+    (
+        "sync/broadcast",
+        &["rt", "select", "sync/handle", "sync/statistics"],
+    ),
     // Made of a queue.
     ("sync/channel", &["rt", "select", "sync/queue"]),
     ("net/io", &["rt"]),

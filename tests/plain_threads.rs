@@ -31,6 +31,12 @@ use coordination::{
     lazy_is_made_once, notification_is_taken_by_one_or_kept, notify_all_wakes_all_who_wait,
 };
 
+#[path = "plain_threads/watch.rs"]
+mod watch;
+use watch::{
+    broadcast_items_are_got_in_order_or_counted, watched_value_is_never_older_than_its_version,
+};
+
 /// Only a test that fails waits so long. Miri's clock counts steps, not time.
 const HANGS: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 60 });
 const FAR: Duration = Duration::from_secs(100_000);
@@ -173,6 +179,8 @@ tests! {
     notify_all_wakes_all_who_wait;
     cell_is_written_once_and_lent_to_all;
     lazy_is_made_once;
+    watched_value_is_never_older_than_its_version;
+    broadcast_items_are_got_in_order_or_counted;
 }
 
 // ---- events ----

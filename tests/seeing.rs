@@ -820,7 +820,8 @@ fn slices_are_measured() {
 #[test]
 fn primitives_tell_their_numbers() {
     use greenlet::sync::{
-        AsyncResult, BoundedSemaphore, Condvar, LifoQueue, Mutex, PriorityQueue, Queue, Semaphore,
+        AsyncResult, BoundedSemaphore, Broadcast, Condvar, LifoQueue, Mutex, PriorityQueue, Queue,
+        Semaphore, Watch,
     };
     run(|| {
         let wait = |f: Box<dyn FnOnce()>| {
@@ -846,6 +847,27 @@ fn primitives_tell_their_numbers() {
         result.set(1).unwrap();
         let n = result.statistics();
         assert_eq!((n.ready, n.waiting), (true, 0));
+
+        let watch = Rc::new(Watch::new(1));
+        let w = watch.clone();
+        waits.push(wait(Box::new(move || w.subscribe().changed().unwrap())));
+        let n = watch.statistics();
+        assert_eq!((n.shut_down, n.waiting), (false, 1));
+        watch.set(2).unwrap();
+        watch.shutdown();
+        let n = watch.statistics();
+        assert_eq!((n.shut_down, n.waiting), (true, 0));
+
+        let news = Rc::new(Broadcast::new(3));
+        let b = news.clone();
+        waits.push(wait(Box::new(move || drop(b.subscribe().get().unwrap()))));
+        let n = news.statistics();
+        assert_eq!((n.len, n.capacity, n.readers), (0, 3, 1));
+        assert_eq!((n.shut_down, n.waiting), (false, 1));
+        news.put("a".to_owned()).unwrap();
+        news.shutdown();
+        let n = news.statistics();
+        assert_eq!((n.len, n.waiting, n.shut_down), (1, 0, true));
 
         macro_rules! queue {
             ($Queue:ident) => {{

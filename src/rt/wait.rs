@@ -753,12 +753,28 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             return false;
         }
         let end = guard.parts().0.waiters().next_ticket;
+        self.claim_below::<V>(guard, end);
+        true
+    }
+
+    /// Wakes those who wait in the list of slots `V` with tickets below `end`: a broadcast that
+    /// began earlier, when that was the next ticket.
+    pub(crate) fn wake_below<V>(&self, end: u64)
+    where
+        S: Waiters<V>,
+    {
+        self.claim_below::<V>(self.lock(), end);
+    }
+
+    fn claim_below<'a, V>(&'a self, mut guard: Guard<'a, S, R>, end: u64)
+    where
+        S: Waiters<V>,
+    {
         while !guard.claim_batch::<V>(end) {
             // Let go of the lock between batches: those woken may need it.
             drop(guard);
             guard = self.lock();
         }
-        true
     }
 }
 

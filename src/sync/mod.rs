@@ -1,5 +1,5 @@
-//! What greenlets coordinate with: [`Event`], [`Notify`], [`AsyncResult`], queues, semaphores,
-//! locks, [`Condvar`]; [`Barrier`], [`Latch`], [`WaitGroup`]; [`Once`], [`OnceCell`], [`Lazy`].
+//! What greenlets coordinate with: [`Event`], [`Notify`], [`AsyncResult`], queues, [`Broadcast`],
+//! [`Watch`], semaphores, locks, [`Condvar`]; [`Barrier`], [`Latch`], [`WaitGroup`]; [`Once`], [`OnceCell`], [`Lazy`].
 //!
 //! Each can be used by greenlets of several hubs, their roots and plain threads
 //! at once. Waiters are served in order of arrival, whatever they are. A waiter
@@ -7,7 +7,7 @@
 //! it was given, even if its time is over or it is killed before it runs.
 //!
 //! While a thread is panicking no wait suspends: a method whose type can say no
-//! says so (`Full`, `Empty`, `Elapsed`, `false`, `None`), any other aborts with a message; but for
+//! says so (`Full`, `Empty`, `Unchanged`, `Elapsed`, `false`, `None`), any other aborts with a message; but for
 //! [`Mutex`]'s `lock` and what initialises a [`OnceCell`], [`Once`] or [`Lazy`], which block the
 //! thread if they wait for other threads only.
 //!
@@ -15,9 +15,11 @@
 
 mod async_result;
 mod barrier;
+mod broadcast;
 mod channel;
 mod condvar;
 mod event;
+mod handle;
 mod latch;
 mod lazy;
 mod mutex;
@@ -31,9 +33,11 @@ mod semaphore;
 mod statistics;
 mod turns;
 mod wait_group;
+mod watch;
 
 pub use async_result::{AsyncResult, BoxError};
 pub use barrier::{Barrier, BarrierWaitResult};
+pub use broadcast::{Broadcast, BroadcastError, BroadcastReader};
 pub use channel::{IntoIter, Receiver, Sender, WeakSender};
 pub use condvar::Condvar;
 pub use event::Event;
@@ -48,6 +52,8 @@ pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};
 pub use statistics::{
-    AsyncResultStatistics, CondvarStatistics, EventStatistics, QueueStatistics, SemaphoreStatistics,
+    AsyncResultStatistics, BroadcastStatistics, CondvarStatistics, EventStatistics,
+    QueueStatistics, SemaphoreStatistics, WatchStatistics,
 };
 pub use wait_group::WaitGroup;
+pub use watch::{Watch, WatchError, WatchReader};

@@ -103,3 +103,46 @@ pub struct CondvarStatistics {
     /// How many wait, and have not been woken yet.
     pub waiting: usize,
 }
+
+/// A [`Watch`](super::Watch)'s numbers, by [`statistics`](super::Watch::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let watch = greenlet::sync::Watch::new(1);
+/// watch.shutdown();
+/// assert!(watch.statistics().shut_down);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchStatistics {
+    /// Whether it is shut down.
+    pub shut_down: bool,
+    /// How many wait for a change.
+    pub waiting: usize,
+}
+
+/// A [`Broadcast`](super::Broadcast)'s numbers, by
+/// [`statistics`](super::Broadcast::statistics).
+///
+/// # Examples
+///
+/// ```
+/// let news = greenlet::sync::Broadcast::<u8>::new(2);
+/// let _reader = news.subscribe();
+/// assert_eq!(news.statistics().readers, 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BroadcastStatistics {
+    /// How many items are kept, for those who have not got them yet.
+    pub len: usize,
+    /// How many can be.
+    pub capacity: usize,
+    /// How many readers there are.
+    pub readers: usize,
+    /// Whether it is shut down.
+    pub shut_down: bool,
+    /// How many of the readers wait for an item.
+    pub waiting: usize,
+}

@@ -29,6 +29,7 @@
 // | `primitives`, `queues`, `channels` | each primitive with plain threads; a greenlet's end |
 // | `locks` | `Mutex`, `RwLock`, `ReentrantMutex`, `Condvar` |
 // | `coordination` | `Barrier`, `Latch`, `WaitGroup`, `Notify`, `OnceCell` |
+// | `watch` | `Watch`, `Broadcast` |
 // | `any`, `select` | `wait_any` and select: several nodes on one word |
 // | `futures` | waits that are polled, by one task or another, and dropped |
 // | `races` | a wake, the limit and a kill for one wait, primitive by primitive |
@@ -71,6 +72,7 @@ mod races;
 mod readiness;
 mod select;
 mod wait;
+mod watch;
 
 use super::inbox::{Address, Waiter};
 use super::park::Party;
