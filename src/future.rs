@@ -26,8 +26,9 @@ use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::wait::{HasSource, Ready, Source, Wait};
 use crate::sync::{
-    AsyncResult, BoundedSemaphore, BroadcastError, BroadcastReader, Event, GetError, LifoQueue,
-    OwnedPermit, Permit, PriorityQueue, PutError, Queue, Semaphore, WatchError, WatchReader,
+    AsyncResult, BoundedSemaphore, BroadcastError, BroadcastReader, Event, GetError, Latch,
+    LifoQueue, Notify, OnceCell, OwnedPermit, Permit, PriorityQueue, PutError, Queue, Semaphore,
+    WaitGroup, WatchError, WatchReader,
 };
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -162,6 +163,68 @@ impl<T, E> AsyncResult<T, E> {
     {
         ready(self.source()).await;
         self.set_by_now().cloned().map_err(E::clone)
+    }
+}
+
+impl Latch {
+    /// [`wait`](Latch::wait) as a future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let latch = greenlet::sync::Latch::new(1);
+    /// latch.count_down();
+    /// greenlet::block_on(latch.wait_async());
+    /// ```
+    pub fn wait_async(&self) -> impl Future<Output = ()> {
+        ready(self.source())
+    }
+}
+
+impl WaitGroup {
+    /// [`wait`](WaitGroup::wait) as a future. This one is given up at once, not at the first
+    /// poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = greenlet::sync::WaitGroup::new();
+    /// greenlet::block_on(group.wait_async()); // it was the only one
+    /// ```
+    pub fn wait_async(self) -> impl Future<Output = ()> {
+        let latch = self.give_up();
+        async move { ready(latch.source()).await }
+    }
+}
+
+impl Notify {
+    /// [`wait`](Notify::wait) as a future. One that was notified by
+    /// [`notify_one`](Notify::notify_one) and is dropped passes that on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let notify = greenlet::sync::Notify::new();
+    /// notify.notify_one();
+    /// greenlet::block_on(notify.wait_async());
+    /// ```
+    pub fn wait_async(&self) -> impl Future<Output = ()> {
+        Wait::new(self.wait_arm())
+    }
+}
+
+impl<T> OnceCell<T> {
+    /// [`wait`](OnceCell::wait) as a future. It initialises nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = greenlet::sync::OnceCell::from(5);
+    /// assert_eq!(greenlet::block_on(cell.wait_async()), &5);
+    /// ```
+    pub async fn wait_async(&self) -> &T {
+        ready(self.source()).await;
+        self.get().expect("waited for")
     }
 }
 

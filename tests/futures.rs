@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use greenlet::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue,
-    Semaphore,
+    AsyncResult, BoundedSemaphore, Event, GetError, Latch, LifoQueue, Notify, OnceCell,
+    PriorityQueue, PutError, Queue, Semaphore, WaitGroup,
 };
 use greenlet::{
     Elapsed, HubThread, block_on, now, run, sleep, spawn, testing::Simulation, timeout, yield_now,
@@ -166,6 +166,18 @@ fn each_wait_is_woken_once() {
     drop(owned.done());
     assert_eq!(permits.available(), 2);
 
+    let (latch, group, cell) = (Latch::new(1), WaitGroup::new(), OnceCell::new());
+    let mut waits = Hand::begun(latch.wait_async());
+    latch.count_down();
+    waits.done();
+    let other = group.clone();
+    let mut waits = Hand::begun(group.wait_async());
+    drop(other);
+    waits.done();
+    let mut waits = Hand::begun(cell.wait_async());
+    cell.set(7).unwrap();
+    assert_eq!(waits.done(), &7);
+
     let greenlet = spawn(|| 6);
     let mut waits = Hand::begun(greenlet.wait_async());
     yield_now();
@@ -277,6 +289,23 @@ fn dropped_after_its_wake_it_hands_on() {
     first.cancel();
     assert_eq!(second.done(), Ok(1));
     assert_eq!(queue.unfinished(), 1);
+
+    let notify = Notify::new();
+    let first = Hand::begun(notify.wait_async());
+    let mut second = Hand::begun(notify.wait_async());
+    notify.notify_one();
+    assert_eq!((first.wakes(), second.wakes()), (1, 0));
+    first.cancel();
+    second.done();
+    let alone = Hand::begun(notify.wait_async());
+    notify.notify_one();
+    alone.cancel();
+    assert!(notify.wait_timeout(Duration::ZERO));
+    // Of those that are notified all at once none passes anything on.
+    let both = [(); 2].map(|()| Hand::begun(notify.wait_async()));
+    notify.notify_all();
+    both.into_iter().for_each(Hand::cancel);
+    assert!(!notify.wait_timeout(Duration::ZERO));
 
     let permits = Semaphore::new(0);
     let first = Hand::begun(permits.acquire_many_async(2));

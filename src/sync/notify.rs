@@ -3,7 +3,7 @@
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -62,7 +62,8 @@ pub struct Notify {
 
 struct Line {
     permit: bool,
-    waiters: WaitList<()>,
+    /// Each with whether it was notified as the one.
+    waiters: WaitList<bool>,
 }
 
 impl State for Line {
@@ -81,9 +82,15 @@ impl State for Line {
     }
 }
 
-impl Waiters<()> for Line {
-    fn waiters(&mut self) -> &mut WaitList<()> {
+impl Waiters<bool> for Line {
+    fn waiters(&mut self) -> &mut WaitList<bool> {
         &mut self.waiters
+    }
+}
+
+impl Line {
+    fn take(&mut self) -> bool {
+        std::mem::take(&mut self.permit)
     }
 }
 
@@ -132,8 +139,9 @@ impl Notify {
         let mut guard = self.monitor.lock();
         let (line, wakes) = guard.parts();
         // One that is leaving does not take it.
-        if line.waiters.claim(wakes).is_none() {
-            line.permit = true;
+        match line.waiters.claim(wakes) {
+            Some(one) => *one = true,
+            None => line.permit = true,
         }
     }
 
@@ -216,11 +224,26 @@ impl Notify {
             return true;
         }
         let site = Site::here(operation);
-        let decide = |line: &mut Line, _: &mut _, _: &mut ()| {
-            std::mem::take(&mut line.permit).then_some(true)
-        };
-        let finish = |end: End, ()| end.in_time(&site, &limit);
-        self.monitor.wait(&site, &limit, (), decide, finish)
+        let decide = |line: &mut Line, _: &mut _, _: &mut bool| line.take().then_some(true);
+        let finish = |end: End, _| end.in_time(&site, &limit);
+        self.monitor.wait(&site, &limit, false, decide, finish)
+    }
+
+    /// A [`wait`](Notify::wait) as an arm. The one that was notified and does not want it passes
+    /// it on.
+    pub(crate) fn wait_arm(&self) -> impl Choice<Output = ()> {
+        Operation::new(
+            &self.monitor,
+            false,
+            |line, _| line.permit,
+            |line, _, _| line.take().then_some(()),
+            |_| (),
+            |as_the_one| {
+                if as_the_one {
+                    self.notify_one();
+                }
+            },
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use super::turns::Turns;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::Latch;
+use crate::rt::wait::{Latch, Source};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -263,6 +263,10 @@ impl<T> OnceCell<T> {
     pub(super) fn wait_within(&self, operation: &'static str, limit: Limit) -> Option<&T> {
         let is_there = self.value.wait(Site::here(operation), limit);
         is_there.then(|| self.written())
+    }
+
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.value.source()
     }
 
     /// The value, if it is there, out of the cell.

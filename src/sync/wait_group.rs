@@ -106,7 +106,7 @@ impl WaitGroup {
         latch.wait_within("WaitGroup::wait_timeout", Limit::After(limit))
     }
 
-    fn give_up(self) -> Arc<Latch> {
+    pub(crate) fn give_up(self) -> Arc<Latch> {
         self.latch.clone()
     }
 }
