@@ -124,6 +124,28 @@ fn what_a_reader_has_seen() {
 }
 
 #[test]
+fn who_waits_for_a_change_to_end_has_seen_it() {
+    simulate(|| {
+        let watch = Rc::new(Watch::new(0));
+        let changing = spawn({
+            let watch = watch.clone();
+            move || {
+                watch.modify(|n| {
+                    sleep(ms(5));
+                    *n = 1;
+                })
+            }
+        });
+        let mut readers = [watch.subscribe(), watch.subscribe()];
+        sleep(ms(1));
+        assert_eq!(readers[0].get(), 1);
+        assert!(readers[1].wait_for(|n| *n == 1).is_ok());
+        assert!(readers.iter().all(|reader| !reader.has_changed()));
+        changing.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn all_who_wait_are_told_in_order_of_arrival() {
     simulate(|| {
         // More than one batch of wakes.
@@ -419,6 +441,8 @@ fn a_change_that_has_begun_is_the_last() {
         sleep(ms(1));
         no_switch(|| watch.shutdown());
         assert_eq!(now(), began + ms(1));
+        let early = watch.subscribe().changed_timeout(ms(1));
+        assert_eq!(early, Err(WatchError::Unchanged), "not the end yet");
         let (all, last) = reader.join().unwrap();
         let at = began + ms(5);
         assert_eq!(all, [(Ok(()), at), (Err(WatchError::ShutDown), at)]);
