@@ -4,22 +4,7 @@
 //! unsuccessful poll put it, gets permits and items by hand-off, and any executor may poll it, on
 //! any thread, if its contents are `Send`. It does nothing before it is polled, needs no hub,
 //! and allocates nothing ([`JoinFuture`] does).
-//!
-//! # Dropped before its end
-//!
-//! Nothing is lost. The future leaves the line; and if it was given something already which it
-//! has not returned, a permit goes back, and an item goes to the getter that is next in line,
-//! or to where it came from: first out again, also if the queue is full by then. What a
-//! `put_async` was to put is dropped with it, unless it was taken.
-//!
-//! # Locks
-//!
-//! have no such form: who owns one is a greenlet or a thread, and a task is neither. A
-//! [`Semaphore`] of one permit does it, or an executor's own lock.
-//!
-//! # Time
-//!
-//! The executor's own timeout drops the future, which is all that it takes.
+//! What a dropped one gives back, and why locks have none, stands on the crate's page.
 
 use crate::error::JoinError;
 use crate::greenlet::Greenlet;

@@ -90,6 +90,19 @@
 //! 11. *No allocation for a wait.*
 //! 12. *Small:* few dependencies, `unsafe` in three files.
 //!
+//! # In `async` code
+//!
+//! The waits of the primitives have forms that are futures (`wait_async`, `get_async`,
+//! `acquire_async`, ...), and a [`Greenlet`] can be awaited. Such a future stands in line with
+//! greenlets and threads from its first poll on. Any executor may poll it, on any thread if its
+//! contents are `Send`; it needs no hub. Dropped before its end it leaves the line, and what it
+//! was given but has not returned yet goes to the next one: a permit, a notification, an item
+//! (or back to where that came from: first out again, also if the queue is full by then). The
+//! item of a `put_async` is dropped with it, unless it was taken. A time limit is the
+//! executor's, which drops the future. Locks have no such form, as their owner is a greenlet
+//! or a thread; nor has [`Barrier`](sync::Barrier). The other way round, [`block_on`] runs any
+//! future in plain code.
+//!
 //! # Differences from gevent
 //!
 //! Each is deliberate. A permit or an item goes to the waiter at the front by
