@@ -56,7 +56,7 @@ type Body<In, Out, Ret> = Box<dyn FnOnce(&Yielder<In, Out>, In) -> Ret>;
 ///
 /// # Where a body may not yield
 ///
-/// Inside a [`timeout`](crate::timeout()), [`scope`](crate::scope()),
+/// Inside a [`timeout`](crate::timeout()), [`scope`](crate::scope()), [`run`](crate::run()),
 /// [`shield`](crate::shield), [`finally`](crate::finally), [`no_switch`](crate::no_switch)
 /// or [`Local::scope`](crate::Local::scope) that the body itself has opened: these belong to who
 /// drives it, who would leave `resume` with them open (Python's PEP 789 tells what goes

@@ -520,7 +520,10 @@ pub(crate) fn run_prepared<R>(
     let hub = park::hub();
     hub.set_running();
     prepare(hub);
+    // A generator's body cannot yield out of it.
+    Party::current().task().bind();
     let result = catch_unwind(AssertUnwindSafe(f));
+    Party::current().task().unbind();
     hub.begin_close();
     hub.kill_all();
     if let Err(dump) = hub.drain(&site) {

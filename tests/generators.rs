@@ -672,7 +672,7 @@ fn no_yield_out_of_what_the_body_has_opened() {
                 let mut g = Generator::new(move |y, ()| opener(y));
                 // What the driver has open is no hindrance.
                 let text = panic_of(|| shield(|| g.next()));
-                let expected = "inside a scope, time limit, shield or no_switch";
+                let expected = "inside a scope, run, time limit, shield or no_switch";
                 assert!(text.contains(expected), "{name}: {text}");
                 assert!(text.contains("generators.rs"), "{name}: {text}");
                 assert!(g.is_finished());
@@ -684,6 +684,16 @@ fn no_yield_out_of_what_the_body_has_opened() {
             });
         }
     }
+}
+
+/// Else another greenlet could end it, whose hub it would wait for for ever.
+#[test]
+fn no_yield_out_of_a_run() {
+    let mut g = Generator::new(|y: &Yielder<(), u32>, ()| greenlet::run(|| y.yield_(1)));
+    let text = panic_of(|| g.next());
+    assert!(text.contains("inside a scope, run, time limit"), "{text}");
+    assert!(g.is_finished());
+    assert_eq!(greenlet::run(|| spawn(|| 1).join().unwrap()), 1); // the other has ended
 }
 
 /// Children of a scope that the body has opened may have the way to yield, but not use it.
