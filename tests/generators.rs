@@ -1028,6 +1028,46 @@ fn at_the_end_of_a_thread() {
     }
 }
 
+/// A thread-local goes while a greenlet that is left behind drives what is in it: the body is
+/// in the middle of a wait, in whose line it stays.
+#[test]
+fn at_the_end_of_a_thread_in_a_wait() {
+    struct AtEnd(Option<Generator<(), u32, ()>>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            let g = self.0.take();
+            catch_unwind(AssertUnwindSafe(|| drop(g))).unwrap();
+        }
+    }
+    thread_local! {
+        static KEPT: RefCell<AtEnd> = const { RefCell::new(AtEnd(None)) };
+    }
+    for hub_first in [false, true] {
+        let event = Arc::new(Event::new());
+        let waits = event.clone();
+        std::thread::spawn(move || {
+            if hub_first {
+                spawn(|| ()).join().unwrap();
+            }
+            KEPT.with(|kept| {
+                kept.borrow_mut().0 = Some(Generator::new(move |y, ()| {
+                    y.yield_(1);
+                    waits.wait();
+                }));
+            });
+            let left = || {
+                KEPT.with(|kept| while kept.borrow_mut().0.as_mut().unwrap().next().is_some() {})
+            };
+            drop(spawn(left));
+            yield_now();
+        })
+        .join()
+        .unwrap();
+        assert_eq!(event.statistics().waiting, 1);
+        event.set();
+    }
+}
+
 /// One that is forgotten keeps what its body has, and hurts nobody.
 #[test]
 fn forgotten_it_is_leaked() {
