@@ -424,7 +424,8 @@ where
     // The frame closes on whatever task this is by now the frame's owner.
     let state = Party::current().close_frame(frame);
     let failure = family.failure.take();
-    if late && hub.live() == 0 {
+    // Asked anew: a `run` in `f` has ended and freed its hub.
+    if late && Hub::get().is_some_and(|hub| hub.live() == 0) {
         park::close_hub();
     }
     debug_assert!(failure.is_some() || state != Some(FrameState::Raised));

@@ -758,3 +758,27 @@ fn a_waker_called_by_a_panicking_thread_does_not_wait_in_its_word() {
     assert!(!was_tried.recv().unwrap(), "it is held");
     assert!(panicking.join().is_err());
 }
+
+/// In a thread-local's destructor a scope looked at its hub after a `run` in it had freed that.
+#[test]
+fn a_scope_at_the_threads_end_outlives_its_hub() {
+    struct AtEnd(mpsc::Sender<()>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            scope(|_| run(|| ()));
+            self.0.send(()).unwrap();
+        }
+    }
+    thread_local! {
+        static KEPT: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+    }
+    let (ended, has_ended) = mpsc::channel();
+    thread::spawn(|| {
+        // Before there is a hub, so that it goes after it.
+        KEPT.with(|kept| *kept.borrow_mut() = Some(AtEnd(ended)));
+        spawn(|| ()).join().unwrap();
+    })
+    .join()
+    .unwrap();
+    has_ended.recv().unwrap();
+}
