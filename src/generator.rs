@@ -56,7 +56,7 @@ type Body<In, Out, Ret> = Box<dyn FnOnce(&Yielder<In, Out>, In) -> Ret>;
 ///
 /// # Where a body may not yield
 ///
-/// Inside a [`timeout`](crate::timeout()), [`scope`](crate::scope()),
+/// Inside a [`timeout`](crate::timeout()), [`scope`](crate::scope()), [`run`](crate::run()),
 /// [`shield`](crate::shield), [`finally`](crate::finally), [`no_switch`](crate::no_switch)
 /// or [`Local::scope`](crate::Local::scope) that the body itself has opened: these belong to who
 /// drives it, who would leave `resume` with them open (Python's PEP 789 tells what goes
@@ -171,8 +171,10 @@ struct Core<In: 'static, Out: 'static, Ret: 'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Unstarted,
-    /// At a yield, or running.
-    Started,
+    /// At a yield.
+    Suspended,
+    /// Somebody drives it, or has begun to and was left behind at the end of the thread.
+    Driven,
     Finished,
 }
 
@@ -352,6 +354,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         }
         match core.outcome.take() {
             None => {
+                core.stage.set(Stage::Suspended);
                 let value = core.yielder.output.take();
                 GeneratorState::Yielded(value.expect("left by a yield"))
             }
@@ -365,13 +368,15 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     #[inline]
     fn go_on(&self) -> io::Result<()> {
         let core = &self.core;
-        if core.stage.get() == Stage::Started {
+        if core.stage.replace(Stage::Driven) == Stage::Suspended {
             core.yielder.side.drive();
-        } else {
-            core.yielder.side.start(core.stack_size, core.clone())?;
-            core.stage.set(Stage::Started);
+            return Ok(());
         }
-        Ok(())
+        let started = core.yielder.side.start(core.stack_size, core.clone());
+        if started.is_err() {
+            core.stage.set(Stage::Unstarted);
+        }
+        started
     }
 
     /// True if the body has returned or was unwound.
@@ -403,9 +408,12 @@ fn on_hub<R>(f: impl FnOnce() -> R) -> R {
 
 impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
     fn drop(&mut self) {
-        if self.core.stage.get() != Stage::Started || !can_unwind() {
+        // One that is driven goes only as part of a thread-local, with its driver left behind
+        // in a wait: leaked.
+        if self.core.stage.get() != Stage::Suspended || !can_unwind() {
             return;
         }
+        self.core.stage.set(Stage::Driven);
         self.core.yielder.ending.set(Some(next_frame()));
         self.core.yielder.in_unwind.set(panicking());
         on_hub(|| self.core.yielder.side.drive());
@@ -451,7 +459,8 @@ impl<In, Out, Ret> fmt::Debug for Generator<In, Out, Ret> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.core.stage.get() {
             Stage::Unstarted => "unstarted",
-            Stage::Started => "suspended",
+            Stage::Suspended => "suspended",
+            Stage::Driven => "driven",
             Stage::Finished => "finished",
         };
         f.debug_struct("Generator").field("state", &state).finish()

@@ -137,7 +137,8 @@
 //! - *Inside `LocalKey::with`*, if the greenlet is still there when the thread's locals are
 //!   destroyed. It runs no more by itself, but a destructor of another thread-local that
 //!   waits lets it run once more, and a scoped thread that it lent the reference to runs
-//!   on: both see a value that is gone. End the greenlets of a thread before it ends, by
+//!   on: both see a value that is gone. So does a generator that has yielded there, if a
+//!   destructor of a thread-local drops or resumes it. End the greenlets of a thread before it ends, by
 //!   [`run()`] or [`scope()`]; or do not let destructors of thread-locals wait, and lend
 //!   nothing of them to threads. On the main thread `std::process::exit` is such an end
 //!   too, even in a greenlet: destructors run on the stack that called it.

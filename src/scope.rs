@@ -424,7 +424,8 @@ where
     // The frame closes on whatever task this is by now the frame's owner.
     let state = Party::current().close_frame(frame);
     let failure = family.failure.take();
-    if late && hub.live() == 0 {
+    // Asked anew: a `run` in `f` has ended and freed its hub.
+    if late && Hub::get().is_some_and(|hub| hub.live() == 0) {
         park::close_hub();
     }
     debug_assert!(failure.is_some() || state != Some(FrameState::Raised));
@@ -520,7 +521,10 @@ pub(crate) fn run_prepared<R>(
     let hub = park::hub();
     hub.set_running();
     prepare(hub);
+    // A generator's body cannot yield out of it.
+    Party::current().task().bind();
     let result = catch_unwind(AssertUnwindSafe(f));
+    Party::current().task().unbind();
     hub.begin_close();
     hub.kill_all();
     if let Err(dump) = hub.drain(&site) {

@@ -672,7 +672,7 @@ fn no_yield_out_of_what_the_body_has_opened() {
                 let mut g = Generator::new(move |y, ()| opener(y));
                 // What the driver has open is no hindrance.
                 let text = panic_of(|| shield(|| g.next()));
-                let expected = "inside a scope, time limit, shield or no_switch";
+                let expected = "inside a scope, run, time limit, shield or no_switch";
                 assert!(text.contains(expected), "{name}: {text}");
                 assert!(text.contains("generators.rs"), "{name}: {text}");
                 assert!(g.is_finished());
@@ -684,6 +684,16 @@ fn no_yield_out_of_what_the_body_has_opened() {
             });
         }
     }
+}
+
+/// Else another greenlet could end it, whose hub it would wait for for ever.
+#[test]
+fn no_yield_out_of_a_run() {
+    let mut g = Generator::new(|y: &Yielder<(), u32>, ()| greenlet::run(|| y.yield_(1)));
+    let text = panic_of(|| g.next());
+    assert!(text.contains("inside a scope, run, time limit"), "{text}");
+    assert!(g.is_finished());
+    assert_eq!(greenlet::run(|| spawn(|| 1).join().unwrap()), 1); // the other has ended
 }
 
 /// Children of a scope that the body has opened may have the way to yield, but not use it.
@@ -1015,6 +1025,46 @@ fn at_the_end_of_a_thread() {
         .unwrap();
         assert_eq!(*seen.lock(), [Some(u32::from(started))]);
         assert!(dropped.is_set());
+    }
+}
+
+/// A thread-local goes while a greenlet that is left behind drives what is in it: the body is
+/// in the middle of a wait, in whose line it stays.
+#[test]
+fn at_the_end_of_a_thread_in_a_wait() {
+    struct AtEnd(Option<Generator<(), u32, ()>>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            let g = self.0.take();
+            catch_unwind(AssertUnwindSafe(|| drop(g))).unwrap();
+        }
+    }
+    thread_local! {
+        static KEPT: RefCell<AtEnd> = const { RefCell::new(AtEnd(None)) };
+    }
+    for hub_first in [false, true] {
+        let event = Arc::new(Event::new());
+        let waits = event.clone();
+        std::thread::spawn(move || {
+            if hub_first {
+                spawn(|| ()).join().unwrap();
+            }
+            KEPT.with(|kept| {
+                kept.borrow_mut().0 = Some(Generator::new(move |y, ()| {
+                    y.yield_(1);
+                    waits.wait();
+                }));
+            });
+            let left = || {
+                KEPT.with(|kept| while kept.borrow_mut().0.as_mut().unwrap().next().is_some() {})
+            };
+            drop(spawn(left));
+            yield_now();
+        })
+        .join()
+        .unwrap();
+        assert_eq!(event.statistics().waiting, 1);
+        event.set();
     }
 }
 

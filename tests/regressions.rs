@@ -1,17 +1,20 @@
 //! Each test is named after what broke once.
 
-use greenlet::sync::{Event, PriorityQueue, Queue, Semaphore};
+use greenlet::sync::{Event, Mutex, PriorityQueue, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use greenlet::{
     Greenlet, HubHandle, HubThread, JoinError, Local, Timeout, TimeoutHandle, finally, join_all,
     run, scope, sleep, spawn, spawn_later, timeout, wait_all_timeout, wait_any, yield_now,
 };
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -694,4 +697,88 @@ fn a_scope_can_be_reset_after_its_wait_has_raised_a_kill_or_an_outer_scopes_expi
         });
         assert!(outer.is_err(), "it was raised, and swallowed");
     });
+}
+
+/// A thread without a hub that was panicking left a select, which served a future in line
+/// behind it; the waker's own wait used the thread's word while other arms were still in their
+/// lines, so that one of these ended it: a mutex that somebody held was locked twice.
+#[test]
+fn a_waker_called_by_a_panicking_thread_does_not_wait_in_its_word() {
+    struct TriesToLock {
+        mutex: Arc<Mutex<()>>,
+        late: Arc<Event>,
+        tried: mpsc::Sender<bool>,
+    }
+    impl Wake for TriesToLock {
+        fn wake(self: Arc<Self>) {
+            let late = self.late.clone();
+            let setter = thread::spawn(move || {
+                thread::sleep(ms(50));
+                late.set();
+            });
+            let locked = self.mutex.try_lock_for(ms(10_000)).is_some();
+            self.tried.send(locked).unwrap();
+            setter.join().unwrap();
+        }
+    }
+    let mutex = Arc::new(Mutex::new(()));
+    let _held = mutex.lock();
+    let (permits, chosen, late) = (
+        Arc::new(Semaphore::new(1)),
+        Arc::new(Event::new()),
+        Arc::new(Event::new()),
+    );
+    let (tried, was_tried) = mpsc::channel();
+    let panicking = thread::spawn({
+        let (permits, chosen, late) = (permits.clone(), chosen.clone(), late.clone());
+        move || {
+            let _selects = OnDrop(|| {
+                greenlet::select! {
+                    acquire_many(permits, 2) => {}
+                    wait(chosen) => {}
+                    wait(late) => {}
+                }
+            });
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    });
+    while permits.statistics().waiting == 0 {
+        thread::sleep(ms(1));
+    }
+    thread::sleep(ms(20)); // it is in its other lines too
+    let mut behind = pin!(permits.acquire_async());
+    let waker = Waker::from(Arc::new(TriesToLock {
+        mutex: mutex.clone(),
+        late,
+        tried,
+    }));
+    let polled = behind.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    chosen.set();
+    assert!(!was_tried.recv().unwrap(), "it is held");
+    assert!(panicking.join().is_err());
+}
+
+/// In a thread-local's destructor a scope looked at its hub after a `run` in it had freed that.
+#[test]
+fn a_scope_at_the_threads_end_outlives_its_hub() {
+    struct AtEnd(mpsc::Sender<()>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            scope(|_| run(|| ()));
+            self.0.send(()).unwrap();
+        }
+    }
+    thread_local! {
+        static KEPT: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+    }
+    let (ended, has_ended) = mpsc::channel();
+    thread::spawn(|| {
+        // Before there is a hub, so that it goes after it.
+        KEPT.with(|kept| *kept.borrow_mut() = Some(AtEnd(ended)));
+        spawn(|| ()).join().unwrap();
+    })
+    .join()
+    .unwrap();
+    has_ended.recv().unwrap();
 }

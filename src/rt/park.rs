@@ -254,8 +254,10 @@ impl Party {
     #[inline(always)]
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
         if panicking() {
-            // A thread without a hub has nobody to switch to: it just blocks.
-            return matches!(self, Party::Hub(..)).then_some(Obstacle::Panicking);
+            // A thread without a hub has nobody to switch to: it just blocks. Not where no wait
+            // is allowed: a waker may be called in the middle of a wait of this very thread.
+            let blocks = matches!(self, Party::Thread(_)) && self.task().may_switch();
+            return (!blocks).then_some(Obstacle::Panicking);
         }
         if !self.task().may_switch() {
             return Some(Obstacle::NoSwitch);

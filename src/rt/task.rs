@@ -95,7 +95,7 @@ pub(crate) struct Task {
     no_switch: Cell<u32>,
     site: Cell<Option<(Site, Instant)>>,
     kills_raised: Cell<u32>,
-    /// Locals that are bound for an extent.
+    /// Locals that are bound for an extent, and a `run` that is open.
     bound: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
     pub(crate) locals: Locals,

@@ -608,7 +608,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     {
         let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
-            if !blocks(&obstacle, limit, guard.parts().0) {
+            // In a waker the thread's own word may be in use: it may have got its hub in there.
+            if !party.task().may_switch() || !blocks(&obstacle, limit, guard.parts().0) {
                 drop(guard);
                 // If this raises, the value is dropped before the thread panics.
                 let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;

@@ -130,7 +130,7 @@ impl Side {
         }
         assert!(
             Party::current().task().depth() == self.depth.get(),
-            "{} at {} inside a scope, time limit, shield or no_switch of its generator's body",
+            "{} at {} inside a scope, run, time limit, shield or no_switch of its generator's body",
             site.operation,
             site.place
         );
