@@ -5,6 +5,17 @@
 //! with tokio's, in turn. Taken from the thread's time on a processor; each figure is the
 //! median of several rounds; only ratios within one run should be compared. The target is 1.5
 //! times tokio's figure at most.
+//!
+//! On a virtual machine with two Zen 4 cores and other work to do, tokio 1.54:
+//!
+//! | job | ns here | tokio's | ratio |
+//! |---|--:|--:|--:|
+//! | semaphore: free acquire and release | 26.2 | 21.8 | 1.20 |
+//! | queue of 1: put and get that are ready | 40.3 | 36.6 | 1.10 |
+//! | queue of 1: an item from task to task | 98.4 | 138.2 | 0.71 |
+//! | queue of 128: an item from task to task | 41.8 | 45.8 | 0.91 |
+//! | semaphore: 100 tasks on 2 permits, with a yield | 225.4 | 169.5 | 1.33 |
+//! | event (tokio: `Notify`): spawn and wake of 1,000, each | 275.3 | 230.9 | 1.19 |
 
 use std::cell::Cell;
 use std::future::Future;
