@@ -5,8 +5,11 @@
 //! rounds; only ratios within one run should be compared. An argument selects the
 //! lines whose name contains it: `cargo bench --bench figures -- yield`.
 
+mod measure;
+
 use greenlet::sync::{AsyncResult, Event, Mutex, Queue, RwLock, Semaphore};
 use greenlet::{Generator, Greenlet, Local, join_all, run, select, spawn, timeout, yield_now};
+use measure::{is_asked_for, timed};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,44 +17,14 @@ use std::time::Duration;
 const ROUNDS: usize = 9;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The time this thread has been on a processor.
-#[cfg(unix)]
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: it writes to the place it is given.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "no clock of the thread's processor time");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Where there is no such clock: the time since the first call.
-#[cfg(not(unix))]
-fn cpu_time() -> Duration {
-    static BEGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    BEGIN.get_or_init(std::time::Instant::now).elapsed()
-}
-
 /// Prints the best of several rounds of `round`, which does `n` operations and
 /// returns the time they took.
 fn figure(name: &str, n: usize, mut round: impl FnMut() -> Duration) {
-    if !std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .all(|a| name.contains(&a))
-    {
+    if !is_asked_for(name) {
         return;
     }
     let best = (0..ROUNDS).map(|_| run(&mut round)).min().unwrap();
     println!("{name:<52} {:>10.1} ns", best.as_nanos() as f64 / n as f64);
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let start = cpu_time();
-    f();
-    cpu_time() - start
 }
 
 fn all<T: 'static>(n: usize, f: impl FnMut(usize) -> Greenlet<T>) -> Vec<Greenlet<T>> {

@@ -17,6 +17,9 @@
 //! | semaphore: 100 tasks on 2 permits, with a yield | 225.4 | 169.5 | 1.33 |
 //! | event (tokio: `Notify`): spawn and wake of 1,000, each | 275.3 | 230.9 | 1.19 |
 
+mod measure;
+
+use measure::{is_asked_for, timed};
 use std::cell::Cell;
 use std::future::Future;
 use std::hint::black_box;
@@ -27,32 +30,6 @@ use std::time::Duration;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 const ROUNDS: usize = 15;
-
-/// The time this thread has been on a processor.
-#[cfg(unix)]
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: it writes to the place it is given.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "no clock of the thread's processor time");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Where there is no such clock: the time since the first call.
-#[cfg(not(unix))]
-fn cpu_time() -> Duration {
-    static BEGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    BEGIN.get_or_init(std::time::Instant::now).elapsed()
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let start = cpu_time();
-    f();
-    cpu_time() - start
-}
 
 /// Runs a future on tokio's scheduler, with the tasks that it spawns.
 fn on_tokio(future: impl Future<Output = ()>) -> Duration {
@@ -69,11 +46,7 @@ fn beside(
     mut ours: impl FnMut() -> Duration,
     mut theirs: impl FnMut() -> Duration,
 ) {
-    if !std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .all(|a| name.contains(&a))
-    {
+    if !is_asked_for(name) {
         return;
     }
     let mut rounds: Vec<_> = (0..ROUNDS).map(|_| (ours(), theirs())).collect();
