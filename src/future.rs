@@ -15,6 +15,7 @@ use crate::sync::{
     LifoQueue, Notify, OnceCell, OwnedPermit, Permit, PriorityQueue, PutError, Queue, Semaphore,
     WaitGroup, WatchError, WatchReader,
 };
+use crate::waitable::Part;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -76,21 +77,8 @@ impl Wake for Alarm {
     }
 }
 
-/// A borrowed source.
-struct Of<'a>(&'a dyn Source);
-
-impl HasSource for Of<'_> {
-    type Output = ();
-
-    fn source(&self) -> &dyn Source {
-        self.0
-    }
-
-    fn end(self) {}
-}
-
-fn ready(source: &dyn Source) -> Wait<Ready<Of<'_>>> {
-    Wait::new(Ready::new(Of(source)))
+fn ready(source: &dyn Source) -> Wait<Ready<Part<'_>>> {
+    Wait::new(Ready::new(Part(source)))
 }
 
 impl Event {

@@ -53,7 +53,7 @@ mod sealed {
         fn end(self) {}
     }
 }
-use sealed::Part;
+pub(crate) use sealed::Part;
 
 impl sealed::Sealed for Event {
     fn source(&self) -> Part<'_> {

@@ -120,7 +120,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testing", &["rt", "scope"]),
     ("select", &["rt", "error", "greenlet", "sync/MutexGuard"]),
     ("as_completed", &["rt", "sync/Queue", "waitable"]),
-    ("future", &["rt", "error", "greenlet", "sync"]),
+    ("future", &["rt", "error", "greenlet", "sync", "waitable"]),
     (
         "waitable",
         &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
