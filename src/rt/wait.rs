@@ -498,6 +498,21 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         }
     }
 
+    /// As [`fast`](Monitor::fast), under the lock if need be: whether `f` had a new number. For
+    /// moves that wake nobody.
+    #[inline]
+    pub(crate) fn shift(&self, f: impl Fn(usize) -> Option<usize>) -> bool {
+        self.fast(&f).unwrap_or_else(|| {
+            let mut guard = self.lock();
+            let state = guard.parts().0;
+            let number = f(state.store().0);
+            if let Some(number) = number {
+                state.load(number);
+            }
+            number.is_some()
+        })
+    }
+
     /// Waits in the list of slots `V`, unless `decide`, under the lock, has a
     /// result. `finish` makes the result of a wait from how it ended and what is
     /// in the slot. Raises what is due instead of waiting or of expiring.

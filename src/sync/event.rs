@@ -131,9 +131,7 @@ impl Event {
     /// assert!(!e.is_set());
     /// ```
     pub fn clear(&self) {
-        if self.monitor.fast(|_| Some(0)).is_none() {
-            self.monitor.lock().parts().0.set = false;
-        }
+        self.monitor.shift(|_| Some(0));
     }
 
     /// Waits until it is set; returns at once, without a switch, if it is.

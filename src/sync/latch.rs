@@ -176,14 +176,8 @@ impl Latch {
     /// Counts up, for a [`WaitGroup`](super::WaitGroup) that is not at zero; false if there are
     /// too many.
     pub(super) fn count_up(&self) -> bool {
-        let more = |count: usize| (count < MAX_COUNT).then_some(count + 1);
-        self.monitor.fast(more).unwrap_or_else(|| {
-            let mut guard = self.monitor.lock();
-            let state = guard.parts().0;
-            let sum = more(state.count);
-            state.count = sum.unwrap_or(state.count);
-            sum.is_some()
-        })
+        self.monitor
+            .shift(|count| (count < MAX_COUNT).then_some(count + 1))
     }
 
     /// Waits until it is open; returns at once, without a switch, if it is.

@@ -391,14 +391,9 @@ impl<T> Watch<T> {
             return None;
         }
         let value = Some(self.value.write());
-        let number = |number: usize| (number & SHUT_DOWN == 0).then_some(number | CHANGING);
-        let begun = self.monitor.fast(number).unwrap_or_else(|| {
-            let mut guard = self.monitor.lock();
-            let line = guard.parts().0;
-            let begun = number(line.number);
-            line.number = begun.unwrap_or(line.number);
-            begun.is_some()
-        });
+        let begun = self
+            .monitor
+            .shift(|number| (number & SHUT_DOWN == 0).then_some(number | CHANGING));
         // Made only if it has begun: its end is that of a change.
         begun.then(|| Change {
             watch: self,
