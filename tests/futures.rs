@@ -1,6 +1,9 @@
 //! Waits as futures: in line with greenlets and threads, woken, moved, dropped, on tokio and on
 //! an executor of forty lines; and futures of all kinds in `block_on`.
 
+mod chance;
+
+use chance::Chance;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::panic::catch_unwind;
@@ -650,22 +653,6 @@ fn tokio_waits_for_greenlets() {
     });
     hub.stop();
     hub.join().unwrap();
-}
-
-/// A small generator: real races need no good one.
-struct Chance(u64);
-
-impl Chance {
-    fn new(seed: usize) -> Self {
-        Chance(seed as u64 * 2 + 1)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % n
-    }
 }
 
 /// Polls a future up to so many times and then drops it.

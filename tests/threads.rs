@@ -5,6 +5,9 @@
 //!
 //! Limits of some seconds stand only where a failing test would hang otherwise; a passing one does not use them up.
 
+mod chance;
+
+use chance::Chance;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -42,22 +45,6 @@ fn within(test: impl FnOnce() + Send + 'static) {
     }
     if let Err(payload) = thread.join().unwrap() {
         std::panic::resume_unwind(payload);
-    }
-}
-
-/// A small generator: real races need no good one.
-struct Chance(u64);
-
-impl Chance {
-    fn new(seed: usize) -> Self {
-        Chance(seed as u64 * 2 + 1)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % n
     }
 }
 
