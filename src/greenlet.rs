@@ -10,11 +10,10 @@ use crate::rt::stack;
 use crate::rt::sync::Arc;
 use crate::rt::task::{Legacy, Site};
 use crate::rt::wait::{Latch, Source};
-use crate::start::{self, Control, Outcome, OutcomeTaker, Settings, Watch};
+use crate::start::{self, Control, Link, Links, Outcome, OutcomeTaker, Settings, Watch};
 use std::fmt;
 use std::io;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::rc::Rc;
 use std::time::Duration;
 
 mod switch;
@@ -200,7 +199,7 @@ impl<T> Greenlet<T> {
         f: F,
         watch: W,
         legacy: Option<Box<Legacy>>,
-        erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
+        erase: impl FnOnce(Job<'a>) -> Job<'static>,
     ) -> Self
     where
         F: FnOnce() -> T + 'a,
@@ -231,12 +230,12 @@ impl<T> Greenlet<T> {
         Greenlet { taker }
     }
 
-    pub(crate) fn control(&self) -> &Control<T> {
+    pub(crate) fn control(&self) -> &Control {
         self.taker.extra()
     }
 
     #[inline(always)]
-    fn latch(&self) -> &Latch<Outcome<T>> {
+    fn latch(&self) -> &Latch<Outcome<T>, Links<T>> {
         self.taker.latch()
     }
 
@@ -502,13 +501,12 @@ impl<T> Greenlet<T> {
 
     /// The same for a link that does not look at the outcome.
     pub(crate) fn link_unread(&self, f: impl FnOnce(&Result<T, JoinError>) + Send + 'static) {
-        let mut links = self.control().links();
-        match self.latch().get() {
-            None => links.push(Box::new(f)),
-            Some(outcome) => {
-                drop(links);
-                park::no_switch(|| contain(|| f(outcome)));
-            }
+        let mut link: Option<Link<T>> = Some(Box::new(f));
+        self.latch()
+            .before(|links| links.get_or_insert_default().extend(link.take()));
+        // Too late: there is the outcome.
+        if let (Some(link), Some(outcome)) = (link, self.latch().get()) {
+            park::no_switch(|| contain(|| link(outcome)));
         }
     }
 }

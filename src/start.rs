@@ -6,19 +6,19 @@
 //! any) counts its child as ended. Whatever panics on the way is contained.
 
 use crate::error::JoinError;
-use crate::rt::coroutine::{Job, Order};
+use crate::rt::coroutine::{Job, JobSlot, Order};
 use crate::rt::hub::{self, Birth, Hub, Refusal, Spawn};
 use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
 use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
-use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::rt::task::{Legacy, Locals, Name};
-use crate::rt::wait::{self, Giver, Taker};
+use crate::rt::wait::{self, Giver, Taker, Work};
 use crate::statistics::Runner;
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
 use std::time::Duration;
 
 /// The settings of a new greenlet.
@@ -49,13 +49,17 @@ impl Settings {
     }
 }
 
-/// The sides of a greenlet's outcome.
-pub(crate) type OutcomeTaker<T> = Taker<Outcome<T>, Control<T>>;
-type OutcomeGiver<T> = Giver<Outcome<T>, Control<T>>;
+/// The sides of a greenlet's outcome. The links are under the lock of its latch: a link either
+/// is run by the greenlet or finds the outcome.
+pub(crate) type OutcomeTaker<T> = Taker<Outcome<T>, Links<T>, Control>;
+type OutcomeGiver<F, T, W> = Giver<Outcome<T>, Links<T>, Control, Start<F, W>>;
 
 /// How a greenlet ended.
 pub(crate) type Outcome<T> = Result<T, JoinError>;
-type Link<T> = Box<dyn FnOnce(&Outcome<T>) + Send>;
+pub(crate) type Link<T> = Box<dyn FnOnce(&Outcome<T>) + Send>;
+/// There are none for most, so this is but one word.
+#[allow(clippy::box_collection)]
+pub(crate) type Links<T> = Option<Box<Vec<Link<T>>>>;
 
 /// No index of a record: its hub has not taken the greenlet in yet.
 const UNKNOWN: usize = usize::MAX;
@@ -63,7 +67,7 @@ const UNKNOWN: usize = usize::MAX;
 const KILLED: usize = usize::MAX - 1;
 
 /// What a handle knows of its greenlet besides the outcome.
-pub(crate) struct Control<T> {
+pub(crate) struct Control {
     pub(crate) id: u64,
     pub(crate) name: Option<Name>,
     hub: Arc<Inbox>,
@@ -71,17 +75,9 @@ pub(crate) struct Control<T> {
     index: AtomicUsize,
     /// A scope's child is being joined, not only waited for.
     joined: AtomicBool,
-    /// Locked while the outcome is published, so that a link either is run by
-    /// the greenlet or finds the outcome.
-    links: Mutex<Vec<Link<T>>>,
 }
 
-impl<T> Control<T> {
-    pub(crate) fn links(&self) -> MutexGuard<'_, Vec<Link<T>>> {
-        // No user code runs under it, so it cannot be half done.
-        lock(&self.links)
-    }
-
+impl Control {
     /// Its record in its hub, if it has one that this handle knows of.
     pub(crate) fn record(&self) -> Option<usize> {
         Some(self.index.load(Ordering::Relaxed)).filter(|&index| index < KILLED)
@@ -148,11 +144,10 @@ impl Watch for () {
     const WATCHES: bool = false;
 }
 
-/// A body that has not run, and those who are to be told.
-struct Start<F, T, W> {
+/// What only the greenlet has: a body that has not run, and who is told of its end.
+struct Start<F, W> {
     body: Cell<Option<F>>,
-    giver: Cell<Option<OutcomeGiver<T>>>,
-    watch: W,
+    watch: Cell<Option<W>>,
 }
 
 fn drop_locals(locals: Option<&Locals>) {
@@ -161,100 +156,110 @@ fn drop_locals(locals: Option<&Locals>) {
     }
 }
 
-impl<F: FnOnce() -> T, T, W: Watch> Start<F, T, W> {
-    fn new(body: F, giver: OutcomeGiver<T>, watch: W) -> Self {
-        Start {
-            body: Cell::new(Some(body)),
-            giver: Cell::new(Some(giver)),
-            watch,
+/// Publishes the outcome: links, joiners, watch, in this order. Never unwinds.
+/// `begun`: the locals of the greenlet whose end this is, and its slot, if it has begun; what a
+/// link or the outcome's destructor puts among the locals goes too.
+fn publish<F, T, W: Watch>(
+    giver: OutcomeGiver<F, T, W>,
+    mut outcome: Outcome<T>,
+    begun: Option<(&Locals, &JobSlot)>,
+) {
+    let locals = begun.map(|(locals, _)| locals);
+    // First, since their destructors may wait, and the thread end meanwhile.
+    drop_locals(locals);
+    // From here on the end of the thread is too late to tell anybody.
+    if let Some((_, slot)) = begun {
+        slot.take();
+    }
+    let watch = giver.own().watch.take();
+    if W::WATCHES
+        && let Some(watch) = &watch
+    {
+        let joined = giver.extra().joined.load(Ordering::Relaxed);
+        watch.ending(outcome.as_ref().err(), joined);
+    }
+    // Links may add links.
+    loop {
+        let mut links: Links<T> = None;
+        let mut given = Ok(());
+        // Waking a Simulation from outside panics, here too.
+        contain(|| {
+            given = giver.latch().set_if(outcome, |added| {
+                links = added.take();
+                links.is_none()
+            });
+        });
+        let Err(back) = given else { break };
+        outcome = back;
+        for link in *links.expect("or the outcome would be given") {
+            contain(|| park::no_switch(|| link(&outcome)));
         }
     }
-
-    /// Publishes the outcome: links, joiners, watch, in this order. Never unwinds.
-    /// `locals`: those of the greenlet whose end this is, if it has begun; what a
-    /// link or the outcome's destructor puts there goes too.
-    fn publish(&self, outcome: Outcome<T>, locals: Option<&Locals>) {
-        // First, since their destructors may wait, and the thread end meanwhile.
-        drop_locals(locals);
-        let Some(giver) = self.giver.take() else {
-            return;
-        };
-        if W::WATCHES {
-            let joined = giver.extra().joined.load(Ordering::Relaxed);
-            self.watch.ending(outcome.as_ref().err(), joined);
-        }
-        loop {
-            let links = {
-                let mut links = giver.extra().links();
-                if links.is_empty() {
-                    // Waking a Simulation from outside panics, here too.
-                    contain(|| giver.give(outcome));
-                    break;
-                }
-                std::mem::take(&mut *links)
-            };
-            // Links may add links.
-            for link in links {
-                contain(|| park::no_switch(|| link(&outcome)));
-            }
-        }
-        let id = giver.extra().id;
-        contain(|| drop(giver));
-        drop_locals(locals);
-        self.watch.ended(id);
-    }
-
-    /// Drops the body unrun and publishes why.
-    fn cancel(&self, why: JoinError, locals: Option<&Locals>) {
-        let body = self.body.take();
-        contain(|| drop(body));
-        self.publish(Err(why), locals);
+    let id = giver.extra().id;
+    contain(|| drop(giver));
+    drop_locals(locals);
+    if let Some(watch) = watch {
+        watch.ended(id);
     }
 }
 
-impl<F: FnOnce() -> T, T, W: Watch> Job for Start<F, T, W> {
-    fn run(&self, order: Order) {
+/// Drops the body unrun and publishes why.
+fn cancel<F, T, W: Watch>(
+    giver: OutcomeGiver<F, T, W>,
+    why: JoinError,
+    begun: Option<(&Locals, &JobSlot)>,
+) {
+    let body = giver.own().body.take();
+    contain(|| drop(body));
+    publish(giver, Err(why), begun);
+}
+
+impl<F: FnOnce() -> T, T, W: Watch> Work<Outcome<T>, Links<T>, Control> for Start<F, W> {
+    fn run(giver: OutcomeGiver<F, T, W>, order: Order, slot: &JobSlot) {
         let party = Party::current();
         let task = party.task();
+        let begun = Some((&task.locals, slot));
         match order {
             Order::Run => {
-                let body = self.body.take().expect("a job runs once");
-                let outcome = catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
-                    // Peeked at, not taken: the thread may end while the body waits.
-                    let giver = self.giver.take();
-                    let label = || giver.as_ref().map_or(String::new(), |g| g.extra().label());
-                    let runner = || Runner {
-                        id: giver.as_ref().map_or(0, |g| g.extra().id),
-                        name: giver.as_ref().and_then(|g| g.extra().name.clone()),
-                        spawned_at: match &party {
-                            Party::Hub(_, record) => record.birth().map(|birth| birth.place),
-                            Party::Thread(_) => None,
-                        },
-                    };
-                    let error = JoinError::from_unwind(label, runner, payload);
-                    self.giver.set(giver);
-                    error
-                });
+                let body = giver.own().body.take().expect("a job runs once");
+                let outcome = catch_unwind(AssertUnwindSafe(body))
+                    .map_err(|payload| failure(giver.extra(), payload));
                 task.end();
-                self.publish(outcome, Some(&task.locals));
+                publish(giver, outcome, begun);
             }
             Order::Kill => {
                 task.end();
-                self.cancel(JoinError::Killed, Some(&task.locals));
+                cancel(giver, JoinError::Killed, begun);
             }
             Order::NoStack(error) => {
                 task.end();
                 // On the hub's one spare stack: it must not be left suspended.
                 task.forbid_switch();
-                self.cancel(JoinError::NoStack(error), Some(&task.locals));
+                cancel(giver, JoinError::NoStack(error), begun);
                 task.allow_switch();
             }
         }
     }
 
-    fn abandon(&self) {
-        self.publish(Err(JoinError::HubClosed), None);
+    fn abandon(giver: OutcomeGiver<F, T, W>) {
+        // Leaked: no destructor of the program's may run at the end of a thread.
+        std::mem::forget(giver.own().body.take());
+        publish(giver, Err(JoinError::HubClosed), None);
     }
+}
+
+/// What is told of a body that was unwound, in its greenlet.
+#[cold]
+fn failure(control: &Control, payload: Box<dyn Any + Send>) -> JoinError {
+    let runner = || Runner {
+        id: control.id,
+        name: control.name.clone(),
+        spawned_at: match Party::current() {
+            Party::Hub(_, record) => record.birth().map(|birth| birth.place),
+            Party::Thread(_) => None,
+        },
+    };
+    JoinError::from_unwind(|| control.label(), runner, payload)
 }
 
 /// Spawns on the thread's own hub. The legacy is the spawner's, as [`park::legacy`] makes
@@ -265,7 +270,7 @@ pub(crate) fn spawn_job<'a, F, T, W>(
     f: F,
     watch: W,
     legacy: Option<Box<Legacy>>,
-    erase: impl FnOnce(Rc<dyn Job + 'a>) -> Rc<dyn Job>,
+    erase: impl FnOnce(Job<'a>) -> Job<'static>,
 ) -> OutcomeTaker<T>
 where
     F: FnOnce() -> T + 'a,
@@ -274,54 +279,64 @@ where
 {
     if hub::thread_has_ended() {
         // Its locals are being torn down: nothing that is spawned here could run.
-        let (giver, taker) = new_pair(&settings, Inbox::new());
-        let start = Start::new(f, giver, watch);
+        let (giver, taker) = new_pair(&settings, Inbox::new(), f, watch);
         contain(|| drop(legacy));
-        start.cancel(JoinError::HubClosed, None);
+        cancel(giver, JoinError::HubClosed, None);
         return taker;
     }
     let hub = park::hub();
-    let (giver, taker) = new_pair(&settings, hub.inbox().clone());
+    let scope = watch.scope();
+    let (giver, taker) = new_pair(&settings, hub.inbox().clone(), f, watch);
+    let record = match hub.admit() {
+        Ok(record) => record,
+        Err(refusal) => {
+            contain(|| drop(legacy));
+            cancel(giver, refusal.into(), None);
+            return taker;
+        }
+    };
+    // Relaxed: nobody else has the handle yet.
+    let control = taker.extra();
+    control.index.store(record.index(), Ordering::Relaxed);
+    if let Some(legacy) = legacy {
+        record.task.locals.inherit(*legacy);
+    }
     let birth = Birth {
         place: settings.place,
         parent: hub.current().id(),
-        scope: watch.scope(),
+        scope,
         at: hub.turn_began(),
     };
-    let job = Rc::new(Start::new(f, giver, watch));
     let spawn = Spawn {
-        id: taker.extra().id,
-        job: erase(job.clone()),
+        id: control.id,
+        job: erase(giver.into_job()),
         name: settings.name,
         stack_size: settings.stack_size,
         birth,
         delay,
     };
-    match hub.spawn(spawn) {
-        // Relaxed: nobody else has the handle yet.
-        Ok(index) => {
-            taker.extra().index.store(index, Ordering::Relaxed);
-            if let Some(legacy) = legacy {
-                hub.bequeath(index, *legacy);
-            }
-        }
-        Err(refusal) => {
-            contain(|| drop(legacy));
-            job.cancel(refusal.into(), None);
-        }
-    }
+    hub.spawn(record, spawn);
     taker
 }
 
-fn new_pair<T>(settings: &Settings, hub: Arc<Inbox>) -> (OutcomeGiver<T>, OutcomeTaker<T>) {
-    wait::pair(Control {
+fn new_pair<F, T, W>(
+    settings: &Settings,
+    hub: Arc<Inbox>,
+    body: F,
+    watch: W,
+) -> (OutcomeGiver<F, T, W>, OutcomeTaker<T>) {
+    let control = Control {
         id: hub::next_id(),
         name: settings.name.clone(),
         hub,
         index: AtomicUsize::new(UNKNOWN),
         joined: AtomicBool::new(false),
-        links: Mutex::new(Vec::new()),
-    })
+    };
+    let start = Start {
+        body: Cell::new(Some(body)),
+        watch: Cell::new(Some(watch)),
+    };
+    wait::pair(control, start)
 }
 
 impl From<Refusal> for JoinError {
@@ -335,53 +350,52 @@ impl From<Refusal> for JoinError {
 
 /// A greenlet on its way to another hub.
 struct Parcel<F, T> {
-    body: F,
-    giver: OutcomeGiver<T>,
+    giver: OutcomeGiver<F, T, ()>,
     settings: Settings,
     parent: u64,
 }
 
 impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parcel<F, T> {
     fn deliver(self: Box<Self>) {
-        let (id, name) = (self.giver.extra().id, self.settings.name);
-        // The job owns the giver from here on; the handle learns the record now.
-        let job = Rc::new(Start::new(self.body, self.giver, ()));
+        let Parcel {
+            giver,
+            settings,
+            parent,
+        } = *self;
         let hub = park::hub();
+        let record = match hub.admit() {
+            Ok(record) => record,
+            Err(refusal) => {
+                // Leaked, since this is the hub's loop, where no destructor of the
+                // program's may run; with not even one stack to be had there is no
+                // better place.
+                std::mem::forget(giver.own().body.take());
+                return publish(giver, Err(refusal.into()), None);
+            }
+        };
+        let id = giver.extra().id;
+        let killed = giver.extra().take_in(record.index());
         let spawn = Spawn {
             id,
-            job: job.clone(),
-            name,
-            stack_size: self.settings.stack_size,
+            job: giver.into_job(),
+            name: settings.name,
+            stack_size: settings.stack_size,
             birth: Birth {
-                place: self.settings.place,
-                parent: self.parent,
+                place: settings.place,
+                parent,
                 scope: None,
                 at: hub.turn_began(),
             },
             delay: None,
         };
-        match hub.spawn(spawn) {
-            Err(refusal) => {
-                // Leaked, since this is the hub's loop, where no destructor of the
-                // program's may run; with not even one stack to be had there is no
-                // better place.
-                std::mem::forget(job.body.take());
-                job.cancel(refusal.into(), None);
-            }
-            Ok(index) => {
-                let giver = job.giver.take().expect("just put there");
-                let killed = giver.extra().take_in(index);
-                job.giver.set(Some(giver));
-                if killed {
-                    hub.kill(index, id);
-                }
-            }
+        hub.spawn(record, spawn);
+        if killed {
+            hub.kill(record.index(), id);
         }
     }
 
     fn refuse(self: Box<Self>) {
-        let job = Start::new(self.body, self.giver, ());
-        job.cancel(JoinError::HubClosed, None);
+        cancel(self.giver, JoinError::HubClosed, None);
     }
 }
 
@@ -391,9 +405,8 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (giver, taker) = new_pair(&settings, inbox.clone());
+    let (giver, taker) = new_pair(&settings, inbox.clone(), f, ());
     let parcel = Box::new(Parcel {
-        body: f,
         giver,
         settings,
         parent: Hub::get().map_or(0, |hub| hub.current().id()),

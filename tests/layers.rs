@@ -82,6 +82,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rt/wait/any", &["rt/wait", "rt/park", "rt/task"]),
     ("rt/wait/latch", &["rt/wait", "rt/task"]),
+    ("rt/wait/pair", &["rt/wait", "rt/coroutine"]),
     (
         "rt/wait/select",
         &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
@@ -240,6 +241,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait/any",
     "rt/wait/future",
     "rt/wait/latch",
+    "rt/wait/pair",
     "rt/wait/select",
     "rt/wait/side",
     "rt/coroutine",

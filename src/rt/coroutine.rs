@@ -22,8 +22,8 @@ use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::io;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 /// The way out of a running worker.
 #[derive(Debug)]
@@ -310,12 +310,53 @@ pub(crate) fn reclaim_ended_hub<H, R, Y>(
     unsafe { hub.reclaim() };
 }
 
-/// What a greenlet does, and whom it tells.
-pub(crate) trait Job {
-    /// Runs on the greenlet, once. Never unwinds.
-    fn run(&self, order: Order);
-    /// The hub's thread ends with this greenlet unfinished: tell those who wait.
-    fn abandon(&self);
+/// What a greenlet does, and whom it tells, whatever its type: see `wait/pair.rs`.
+pub(crate) struct Job<'a> {
+    of: NonNull<()>,
+    calls: &'static Calls,
+    /// It may borrow for so long, and is not for other threads.
+    borrows: PhantomData<*mut &'a ()>,
+}
+
+/// What can be asked of a job, once.
+pub(crate) struct Calls {
+    /// Runs it on the greenlet. Never unwinds.
+    pub(crate) run: unsafe fn(NonNull<()>, Order, &JobSlot),
+    /// The hub's thread ends with this greenlet unfinished: tells those who wait.
+    pub(crate) abandon: unsafe fn(NonNull<()>),
+}
+
+/// A greenlet's job, from its spawn until it begins to publish its outcome.
+pub(crate) type JobSlot = Cell<Option<Job<'static>>>;
+
+impl<'a> Job<'a> {
+    /// # Safety
+    ///
+    /// The calls are for what is at that place, and it is the job's.
+    pub(crate) unsafe fn new(of: NonNull<()>, calls: &'static Calls) -> Self {
+        let borrows = PhantomData;
+        Job { of, calls, borrows }
+    }
+
+    /// Runs the job in the slot. It stays there meanwhile, so that the end of the thread can
+    /// tell those who wait for it.
+    ///
+    /// Not `unsafe` to call only because its one caller is `Hub::enter`, which runs each
+    /// greenlet once.
+    pub(crate) fn run(slot: &JobSlot, order: Order) {
+        let job = slot.take().expect("an unstarted greenlet has a job");
+        let Job { of, calls, .. } = job;
+        slot.set(Some(job));
+        // SAFETY: the promise of `new`, and see above. Nobody takes it out of the slot but
+        // `run` itself, and the end of the thread, after which that never runs again.
+        unsafe { (calls.run)(of, order, slot) };
+    }
+
+    /// The hub's thread ends: tells those who wait. What it owns is leaked.
+    pub(crate) fn abandon(self) {
+        // SAFETY: the promise of `new`; it was in its slot, see `run`.
+        unsafe { (self.calls.abandon)(self.of) };
+    }
 }
 
 /// What runs, once, on a stack beside that of the greenlet. See `wait/side.rs`.
@@ -344,9 +385,11 @@ pub(crate) enum Order {
 /// that leaks a started child leaks its stack with it and never ends the frame
 /// that the child borrows from, which lives on a leaked stack or on a thread
 /// that cannot leave `scope`.
-pub(crate) fn erase<'scope>(job: Rc<dyn Job + 'scope>) -> Rc<dyn Job> {
-    // SAFETY: only the lifetime changes; see above for why nothing outlives it.
-    unsafe { std::mem::transmute::<Rc<dyn Job + 'scope>, Rc<dyn Job + 'static>>(job) }
+pub(crate) fn erase(job: Job<'_>) -> Job<'static> {
+    let Job { of, calls, .. } = job;
+    let borrows = PhantomData;
+    // See above for why nothing outlives what it borrows.
+    Job { of, calls, borrows }
 }
 
 /// Why a greenlet's stack is unwound without a panic.

@@ -34,48 +34,57 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
-/// Wakes that other threads are owed, delivered after the unlock. One is the
-/// common case; a broadcast may add up to a batch.
-pub(crate) struct Wakes {
-    first: Option<Wake>,
-    rest: Vec<Wake>,
-}
-
 /// Waiters that a broadcast claims before it lets go of the lock. Small in
 /// models, so that one can go over it.
 pub(crate) const BATCH: usize = if MODELLED { 2 } else { 32 };
 
+/// Wakes that other threads are owed, delivered after the unlock. One is the common case; a
+/// broadcast may add up to a batch.
+pub(crate) enum Wakes {
+    None,
+    One(Wake),
+    Many(Vec<Wake>),
+}
+
 impl Wakes {
     #[inline]
     pub(crate) fn new() -> Self {
-        Wakes {
-            first: None,
-            rest: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, wake: Wake) {
-        match self.first {
-            None => self.first = Some(wake),
-            Some(_) => self.rest.push(wake),
-        }
+        Wakes::None
     }
 
     /// True if nothing was added.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        matches!(self, Wakes::None)
+    }
+
+    fn add(&mut self, wake: Wake) {
+        *self = match std::mem::replace(self, Wakes::None) {
+            Wakes::None => Wakes::One(wake),
+            Wakes::One(first) => Wakes::Many(vec![first, wake]),
+            Wakes::Many(mut all) => {
+                all.push(wake);
+                Wakes::Many(all)
+            }
+        };
     }
 
     /// Delivers all. Without the lock that they were collected under.
     #[cold]
+    #[inline(never)]
     pub(crate) fn deliver(self) {
-        for wake in self.first.into_iter().chain(self.rest) {
-            match wake {
-                Wake::Party(address) => address.wake(),
-                Wake::Task(waker) => wake_task(waker),
-            }
+        match self {
+            Wakes::None => {}
+            Wakes::One(wake) => wake_up(wake),
+            Wakes::Many(all) => all.into_iter().for_each(wake_up),
         }
+    }
+}
+
+fn wake_up(wake: Wake) {
+    match wake {
+        Wake::Party(address) => address.wake(),
+        Wake::Task(waker) => wake_task(waker),
     }
 }
 
@@ -87,7 +96,6 @@ fn wake_task(waker: Waker) {
 
 /// Claims a waiter through its node of that index: true if no one else has ended
 /// its wait. The caller holds the lock of the list that the node was in.
-#[inline]
 pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     if let Some(hub) = Hub::get()
         && let Some(record) = waiter.index_in(hub.inbox())
@@ -98,6 +106,11 @@ pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
         }
         return won;
     }
+    claim_elsewhere(waiter, index, wakes)
+}
+
+#[inline(never)]
+fn claim_elsewhere(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     let wake = waiter.claim(index);
     let won = wake.is_some();
     if let Some(wake) = wake {
@@ -188,6 +201,20 @@ impl Party {
         }
     }
 
+    /// The running greenlet, or the root of a thread with a hub.
+    #[inline(always)]
+    pub(crate) fn greenlet() -> Option<(&'static Hub, &'static Record)> {
+        let hub = Hub::get()?;
+        Some((hub, hub.current()))
+    }
+
+    /// The same, if at a look nothing keeps it from a wait: [`obstacle`](Party::obstacle) knows
+    /// for certain.
+    #[inline(always)]
+    pub(crate) fn unhindered() -> Option<(&'static Hub, &'static Record)> {
+        Party::greenlet().filter(|(_, record)| !panicking() && record.task.is_unhindered())
+    }
+
     /// The thread itself, whether it has a hub or not. If it has, the hub stands still while
     /// this waits.
     #[cold]
@@ -253,6 +280,15 @@ impl Party {
     /// Why a wait that must suspend cannot.
     #[inline(always)]
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Party::Hub(_, record) if !panicking() && record.task.is_unhindered() => None,
+            _ => self.find_obstacle(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_obstacle(&self) -> Option<Obstacle> {
         if panicking() {
             // A thread without a hub has nobody to switch to: it just blocks. Not where no wait
             // is allowed: a waker may be called in the middle of a wait of this very thread.
@@ -270,10 +306,7 @@ impl Party {
     #[inline(always)]
     pub(crate) fn suspend(&self, site: &Site, limit: &Limit) -> Option<Switch> {
         match self {
-            Party::Hub(hub, record) => {
-                hub.begin_wait(record, site, limit);
-                hub.leave()
-            }
+            Party::Hub(hub, record) => hub.wait(record, site, limit),
             Party::Thread(thread) => {
                 thread.park(*limit);
                 None
@@ -284,10 +317,7 @@ impl Party {
     /// As `suspend`, for a wait that nobody but the limit ends.
     pub(crate) fn suspend_to_sleep(&self, site: &Site, limit: &Limit) -> Option<Switch> {
         match self {
-            Party::Hub(hub, record) => {
-                hub.begin_sleep(record, site, limit);
-                hub.leave()
-            }
+            Party::Hub(hub, record) => hub.sleep(record, site, limit),
             Party::Thread(_) => self.suspend(site, limit),
         }
     }

@@ -292,6 +292,12 @@ impl Task {
         self.no_switch.set(self.no_switch.get() - 1);
     }
 
+    /// Whether nothing of the task's keeps it from a wait: a look for most waits.
+    #[inline(always)]
+    pub(crate) fn is_unhindered(&self) -> bool {
+        !self.attention.get() && self.may_switch()
+    }
+
     #[inline]
     pub(crate) fn may_switch(&self) -> bool {
         self.no_switch.get() == 0

@@ -1,4 +1,4 @@
-//! The core under every primitive: nodes, lists, the monitor; `latch`, `any` and `select` are made of it.
+//! The core under every primitive: nodes, lists, the monitor; `latch`, `pair`, `any` and `select` are made of it.
 //! `side` is about the stacks of generators.
 //!
 //! A [`Monitor`] is a lock around a primitive's plain state. The state contains
@@ -36,18 +36,20 @@
 mod any;
 mod future;
 mod latch;
+mod pair;
 mod select;
 mod side;
 
 pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use future::Wait;
-pub(crate) use latch::{Giver, Latch, Taker, pair};
+pub(crate) use latch::Latch;
+pub(crate) use pair::{Giver, Taker, Work, pair};
 pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, raw_lock_of, select};
 pub(crate) use side::Side;
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
-use super::hub::Switch;
+use super::hub::{Hub, Record, Switch};
 use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::report::report;
@@ -329,13 +331,19 @@ impl End {
     }
 }
 
-/// A wait that has been begun: decided at once, over already, or to be suspended.
-type Begun<O, V> = Step<Result<O, (End, V)>>;
-
 /// The first half of a wait: the result, or how to suspend.
 enum Step<R> {
     Ready(R),
     Suspend(Switch),
+}
+
+/// The first half of a wait in a list.
+enum Begun<O> {
+    Decided(O),
+    /// Linked. Without a switch, at the root, the wait is decided too.
+    Linked(Option<Switch>),
+    /// Over: the node has the value, and is in no list.
+    Over(End),
 }
 
 const WAITERS: usize = 1;
@@ -346,17 +354,16 @@ pub(crate) struct Monitor<S, R = Raw> {
     state: Lock<R, S>,
 }
 
-/// The locked state. Unlocks, then delivers the wakes.
+/// The locked state, and the wakes that are owed. Dropped in this order: unlocks, then delivers.
 pub(crate) struct Guard<'a, S: State, R: RawMutex> {
-    word: &'a AtomicUsize,
-    state: ManuallyDrop<LockGuard<'a, R, S>>,
-    wakes: ManuallyDrop<Wakes>,
+    state: Held<'a, S, R>,
+    wakes: Debt,
 }
 
 impl<S: State, R: RawMutex> Guard<'_, S, R> {
     #[inline]
     pub(crate) fn parts(&mut self) -> (&mut S, &mut Wakes) {
-        (&mut self.state, &mut self.wakes)
+        (&mut self.state.state, &mut self.wakes.0)
     }
 
     /// Claims a batch of those in the list of slots `V` whose ticket is below
@@ -377,8 +384,39 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
     }
 }
 
-impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
-    /// Never unwinds: who unlocks may have a node linked.
+/// Wakes that are owed, delivered when this is dropped, or before.
+struct Debt(ManuallyDrop<Wakes>);
+
+impl Debt {
+    #[inline(always)]
+    fn none() -> Self {
+        Debt(ManuallyDrop::new(Wakes::new()))
+    }
+
+    /// Without the lock that they were collected under.
+    #[inline(always)]
+    fn pay(&mut self) {
+        // Without wakes there is nothing to drop either.
+        if !self.0.is_empty() {
+            std::mem::replace(&mut *self.0, Wakes::None).deliver();
+        }
+    }
+}
+
+impl Drop for Debt {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.pay();
+    }
+}
+
+/// The locked state. Its drop never unwinds: who unlocks may have a node linked.
+struct Held<'a, S: State, R: RawMutex> {
+    word: &'a AtomicUsize,
+    state: LockGuard<'a, R, S>,
+}
+
+impl<S: State, R: RawMutex> Drop for Held<'_, S, R> {
     #[inline]
     fn drop(&mut self) {
         if cfg!(debug_assertions) && !panicking() {
@@ -390,13 +428,6 @@ impl<S: State, R: RawMutex> Drop for Guard<'_, S, R> {
             // lock. The bit was set all the while, so nobody else has stored.
             let word = number << 1 | usize::from(waiters);
             self.word.store(word, Ordering::Release);
-        }
-        // SAFETY: dropped once, here, and not used after.
-        unsafe { ManuallyDrop::drop(&mut self.state) };
-        // Without wakes there is nothing to drop either.
-        if !self.wakes.is_empty() {
-            // SAFETY: taken once, here, and not used after.
-            unsafe { ManuallyDrop::take(&mut self.wakes) }.deliver();
         }
     }
 }
@@ -418,21 +449,32 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// The state, locked.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, S, R> {
+        Guard {
+            state: self.hold(),
+            wakes: Debt::none(),
+        }
+    }
+
+    #[inline]
+    fn hold(&self) -> Held<'_, S, R> {
         let state = self
             .state
             .try_lock()
             .unwrap_or_else(|| self.lock_contended());
-        let mut guard = Guard {
+        let mut held = Held {
             word: &self.word,
-            state: ManuallyDrop::new(state),
-            wakes: ManuallyDrop::new(Wakes::new()),
+            state,
         };
         if S::FAST {
-            // Acquire: what the last mover of the word did is visible.
-            let word = self.word.fetch_or(WAITERS, Ordering::Acquire);
-            guard.state.load(word >> 1);
+            // Acquire: what the last mover of the word did is visible. Where the bit is set
+            // already, the last holder of the lock has left it so, and nobody moves the word.
+            let mut word = self.word.load(Ordering::Acquire);
+            if word & WAITERS == 0 {
+                word = self.word.fetch_or(WAITERS, Ordering::Acquire);
+            }
+            held.state.load(word >> 1);
         }
-        guard
+        held
     }
 
     #[cold]
@@ -531,21 +573,23 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     {
         let mut node = MaybeUninit::uninit();
         // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
-        // raises, it has not been linked, or is unlinked.
+        // raises, it has not been linked. Its value is read once.
         unsafe {
-            match self.prepare(&mut node, site, limit, value, decide) {
-                Step::Ready(Ok(result)) => result,
-                Step::Ready(Err((end, value))) => finish(end, value),
-                Step::Suspend(switch) => {
-                    jump(switch);
-                    let (end, value) = self.resumed(&mut node);
-                    finish(end, value)
+            let end = match self.prepare(&mut node, site, limit, value, decide) {
+                Begun::Decided(result) => return result,
+                Begun::Linked(switch) => {
+                    if let Some(switch) = switch {
+                        jump(switch);
+                    }
+                    self.resumed(&mut node)
                 }
-            }
+                Begun::Over(end) => end,
+            };
+            finish(end, value_of(&mut node))
         }
     }
 
-    /// See the module `rt`.
+    /// Decides, or links; at the root and on a thread also waits. See the module `rt`.
     ///
     /// # Safety
     ///
@@ -555,106 +599,96 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[track_caller]
     unsafe fn prepare<V, O>(
         &self,
-        place: &mut MaybeUninit<Node<V>>,
-        site: &Site,
-        limit: &Limit,
-        value: V,
-        decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
-    ) -> Begun<O, V>
-    where
-        S: Waiters<V>,
-    {
-        // SAFETY: the caller's promise.
-        match unsafe { self.begin(place, site, limit, value, decide) } {
-            Ok(step) => step,
-            Err(interruption) => interruption.raise(),
-        }
-    }
-
-    /// Decides or links; at the root and on a thread also waits. Raises nothing.
-    ///
-    /// # Safety
-    ///
-    /// As for `prepare`.
-    #[inline(always)]
-    #[track_caller]
-    unsafe fn begin<V, O>(
-        &self,
-        place: &mut MaybeUninit<Node<V>>,
+        node: &mut MaybeUninit<Node<V>>,
         site: &Site,
         limit: &Limit,
         mut value: V,
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
-    ) -> Result<Begun<O, V>, Interruption>
+    ) -> Begun<O>
     where
         S: Waiters<V>,
     {
-        let mut guard = self.lock();
-        let (state, wakes) = guard.parts();
-        if let Some(result) = decide(state, wakes, &mut value) {
-            return Ok(Step::Ready(Ok(result)));
+        // Dropped, and so delivered, after the unlock.
+        let mut debt = Debt::none();
+        let mut held = self.hold();
+        if let Some(result) = decide(&mut held.state, &mut debt.0, &mut value) {
+            return Begun::Decided(result);
         }
         // SAFETY: the caller's promise.
-        Ok(
-            match unsafe { self.link(guard, place, site, limit, value) }? {
-                Step::Ready(end) => Step::Ready(Err(end)),
-                Step::Suspend(switch) => Step::Suspend(switch),
-            },
-        )
+        unsafe {
+            if let Some((hub, record)) = Party::unhindered() {
+                enlist(held, node, &record.waiter, value);
+                debt.pay();
+                return Begun::Linked(hub.wait(record, site, limit));
+            }
+            match self.link(held, &mut debt, node, site, limit, value) {
+                Ok(begun) => begun,
+                Err(interruption) => interruption.raise(),
+            }
+        }
     }
 
-    /// Links; at the root and on a thread also waits. Raises nothing.
+    /// Links, unlocks and suspends, whoever it is, if nothing stands in the way; at the root
+    /// and on a thread also waits. Raises nothing, but gives back what it would raise.
     ///
     /// # Safety
     ///
     /// As for `prepare`.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     #[track_caller]
-    unsafe fn link<V>(
+    unsafe fn link<V, O>(
         &self,
-        mut guard: Guard<'_, S, R>,
-        place: &mut MaybeUninit<Node<V>>,
+        held: Held<'_, S, R>,
+        debt: &mut Debt,
+        node: &mut MaybeUninit<Node<V>>,
         site: &Site,
         limit: &Limit,
         value: V,
-    ) -> Result<Step<(End, V)>, Interruption>
+    ) -> Result<Begun<O>, Interruption>
     where
         S: Waiters<V>,
     {
         let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
             // In a waker the thread's own word may be in use: it may have got its hub in there.
-            if !party.task().may_switch() || !blocks(&obstacle, limit, guard.parts().0) {
-                drop(guard);
+            if !party.task().may_switch() || !blocks(&obstacle, limit, &*held.state) {
+                drop(held);
+                debt.pay();
                 // If this raises, the value is dropped before the thread panics.
                 let end = refuse(obstacle, site).map_err(Interruption::Unwind)?;
-                return Ok(Step::Ready((end, value)));
+                node.write(Node::new(party.waiter(), 0, value));
+                return Ok(Begun::Over(end));
             }
             party = Party::thread();
         }
-        let ticket = S::ticket(&value);
-        let node: *const Node<V> = place.write(Node::new(party.waiter(), 0, value));
-        party.waiter().word.announce();
-        // SAFETY: the caller keeps the node in place until it is unlinked.
-        unsafe { guard.parts().0.waiters().push(node, ticket) };
-        drop(guard);
-        Ok(match party.suspend(site, limit) {
-            Some(switch) => Step::Suspend(switch),
-            // At the root and on a thread the wait is over. SAFETY: linked above.
-            None => Step::Ready(unsafe { self.complete(&party, place) }?),
+        // SAFETY: the caller's promise.
+        unsafe { enlist(held, node, party.waiter(), value) };
+        debt.pay();
+        let switch = party.suspend(site, limit);
+        Ok(match party {
+            Party::Hub(..) => Begun::Linked(switch),
+            // SAFETY: linked above, and the wait is decided.
+            Party::Thread(_) => Begun::Over(unsafe { self.complete(&party, node) }?),
         })
     }
 
-    /// The second half, on a greenlet.
+    /// The second half: whether a notifier has ended the wait, or its limit. The value is in
+    /// the node. Raises what has interrupted it.
     ///
     /// # Safety
     ///
     /// As for `complete`.
     #[inline(never)]
-    unsafe fn resumed<V>(&self, node: &mut MaybeUninit<Node<V>>) -> (End, V)
+    unsafe fn resumed<V>(&self, node: &mut MaybeUninit<Node<V>>) -> End
     where
         S: Waiters<V>,
     {
+        if let Some((hub, record)) = Party::greenlet()
+            && hub.settle_notified(record)
+        {
+            return End::Notified;
+        }
         // SAFETY: the caller's promise.
         match unsafe { self.complete(&Party::current(), node) } {
             Ok(end) => end,
@@ -662,17 +696,18 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         }
     }
 
-    /// Disarms and unlinks.
+    /// Disarms and unlinks. The value is left in the node, unless the wait was interrupted.
     ///
     /// # Safety
     ///
-    /// `prepare` has linked this node for this party, and the wait is decided.
-    #[inline(always)]
+    /// `prepare` or `link` has linked this node for this party, and the wait is decided.
+    #[cold]
+    #[inline(never)]
     unsafe fn complete<V>(
         &self,
         party: &Party,
         node: &mut MaybeUninit<Node<V>>,
-    ) -> Result<(End, V), Interruption>
+    ) -> Result<End, Interruption>
     where
         S: Waiters<V>,
     {
@@ -682,31 +717,29 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         if !notified || party.leaves_early() {
             let mut guard = self.lock();
             let (state, wakes) = guard.parts();
-            // SAFETY: `prepare` pushed it to this list.
+            // SAFETY: it was pushed to this list.
             if unsafe { state.waiters().remove(node.as_ptr()) } {
                 state.left(wakes);
             } else if !notified {
-                // SAFETY: initialised by `prepare`; slots are only touched under the lock.
+                // SAFETY: initialised; slots are only touched under the lock.
                 served = S::served(unsafe { &*(*node.as_ptr()).value.read() });
             }
         }
-        // SAFETY: initialised by `prepare`; unlinked by a notifier that has let
-        // go of it (see `WaitList::claim_front`), or just now. Read once.
-        let value = unsafe { node.assume_init_read() }.value.into_inner();
         match outcome {
-            Outcome::Notified(_) => Ok((End::Notified, value)),
+            Outcome::Notified(_) => Ok(End::Notified),
             _ if served => {
                 if outcome == Outcome::Interrupted {
                     party.put_off();
                 }
-                Ok((End::Notified, value))
+                Ok(End::Notified)
             }
-            Outcome::Expired => Ok((End::Expired, value)),
+            Outcome::Expired => Ok(End::Expired),
             _ => {
                 // The reason first: the value's destructor may change what is due.
                 // Then the value, while the thread is not panicking yet.
                 let reason = interruption(party);
-                drop(value);
+                // SAFETY: unlinked; nobody else reads it, since this is no end.
+                drop(unsafe { value_of(node) });
                 Err(reason)
             }
         }
@@ -745,31 +778,46 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         S: Waiters<V>,
     {
         let mut node = MaybeUninit::uninit();
+        let Guard {
+            state,
+            wakes: mut debt,
+        } = guard;
         // SAFETY: as in `wait`.
-        let (end, _) = unsafe {
-            match self.link(guard, &mut node, site, limit, value)? {
-                Step::Ready(end) => end,
-                Step::Suspend(switch) => {
-                    jump(switch);
+        unsafe {
+            let begun = self.link::<V, ()>(state, &mut debt, &mut node, site, limit, value);
+            let end = match begun? {
+                Begun::Decided(()) => unreachable!("`link` decides nothing"),
+                Begun::Linked(switch) => {
+                    if let Some(switch) = switch {
+                        jump(switch);
+                    }
                     self.complete(&Party::current(), &mut node)?
                 }
-            }
-        };
-        Ok(end)
+                Begun::Over(end) => end,
+            };
+            drop(value_of(&mut node));
+            Ok(end)
+        }
     }
 
     /// Wakes all who wait in the list of slots `V` when `begin` has said so.
     /// Returns what `begin` said.
+    #[inline]
     pub(crate) fn broadcast<V>(&self, begin: impl FnOnce(&mut S) -> bool) -> bool
     where
         S: Waiters<V>,
     {
         let mut guard = self.lock();
-        if !begin(guard.parts().0) {
+        let state = guard.parts().0;
+        if !begin(state) {
             return false;
         }
-        let end = guard.parts().0.waiters().next_ticket;
-        self.claim_below::<V>(guard, end);
+        let list = state.waiters();
+        let end = list.next_ticket;
+        if !list.is_empty() && !guard.claim_batch::<V>(end) {
+            drop(guard);
+            self.wake_below::<V>(end);
+        }
         true
     }
 
@@ -779,19 +827,39 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     where
         S: Waiters<V>,
     {
-        self.claim_below::<V>(self.lock(), end);
+        // Lets go of the lock between batches: those woken may need it.
+        while !self.lock().claim_batch::<V>(end) {}
     }
+}
 
-    fn claim_below<'a, V>(&'a self, mut guard: Guard<'a, S, R>, end: u64)
-    where
-        S: Waiters<V>,
-    {
-        while !guard.claim_batch::<V>(end) {
-            // Let go of the lock between batches: those woken may need it.
-            drop(guard);
-            guard = self.lock();
-        }
-    }
+/// Links a node of that waiter, and unlocks.
+///
+/// # Safety
+///
+/// The node stays where it is until it is unlinked.
+#[inline(always)]
+unsafe fn enlist<S: Waiters<V>, R: RawMutex, V>(
+    mut held: Held<'_, S, R>,
+    node: &mut MaybeUninit<Node<V>>,
+    waiter: &Waiter,
+    value: V,
+) {
+    let ticket = S::ticket(&value);
+    let node: *const Node<V> = node.write(Node::new(waiter, 0, value));
+    waiter.word.announce();
+    // SAFETY: the caller's promise.
+    unsafe { held.state.waiters().push(node, ticket) };
+}
+
+/// What is in the slot of a node that is in no list any more.
+///
+/// # Safety
+///
+/// It is initialised, and no notifier uses it any more (see `WaitList::claim_front`). Once.
+#[inline(always)]
+unsafe fn value_of<V>(node: &mut MaybeUninit<Node<V>>) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { node.assume_init_read() }.value.into_inner()
 }
 
 /// User code runs under a monitor's lock while this lives.
@@ -948,20 +1016,38 @@ pub(crate) fn yield_now(operation: &'static str) {
 #[track_caller]
 fn prepare_yield(operation: &'static str) -> Option<Switch> {
     let site = Site::here(operation);
-    let party = Party::current();
-    if obstructed(&party, &site).is_some() {
-        return None;
-    }
-    let Party::Hub(hub, record) = party else {
-        std::thread::yield_now();
-        return None;
-    };
+    let (hub, record) = may_yield(&site)?;
     if hub.skip_yield() {
         return None;
     }
-    hub.begin_wait(record, &site, &Limit::Never);
-    hub.make_ready(record);
-    hub.leave()
+    hub.requeue(record, &site)
+}
+
+/// Who may yield now. Raises what is due; a thread without a hub lets other threads run.
+#[inline(always)]
+#[track_caller]
+fn may_yield(site: &Site) -> Option<(&'static Hub, &'static Record)> {
+    match Party::unhindered() {
+        None => may_yield_after_all(site),
+        unhindered => unhindered,
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn may_yield_after_all(site: &Site) -> Option<(&'static Hub, &'static Record)> {
+    let party = Party::current();
+    if obstructed(&party, site).is_some() {
+        return None;
+    }
+    match party {
+        Party::Hub(hub, record) => Some((hub, record)),
+        Party::Thread(_) => {
+            std::thread::yield_now();
+            None
+        }
+    }
 }
 
 /// Lets that greenlet of this hub run next, if it is ready, before the others that are;
@@ -981,19 +1067,12 @@ pub(crate) fn switch_to(operation: &'static str, target: Option<(usize, u64)>) -
 #[track_caller]
 fn prepare_switch(operation: &'static str, target: Option<(usize, u64)>) -> (bool, Option<Switch>) {
     let site = Site::here(operation);
-    let party = Party::current();
-    if obstructed(&party, &site).is_some() {
-        return (false, None);
-    }
-    let Party::Hub(hub, record) = party else {
-        std::thread::yield_now();
+    let Some((hub, record)) = may_yield(&site) else {
         return (false, None);
     };
     let next = target.is_some_and(|target| hub.make_next(target));
     if !next && hub.skip_yield() {
         return (false, None);
     }
-    hub.begin_wait(record, &site, &Limit::Never);
-    hub.make_ready(record);
-    (next, hub.leave())
+    (next, hub.requeue(record, &site))
 }

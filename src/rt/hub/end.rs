@@ -79,7 +79,6 @@ impl Hub {
             record.waiter.word.close();
             if let Some(job) = record.job.take() {
                 job.abandon();
-                std::mem::forget(job);
             }
         }
         // Others are woken instead of those whose words are closed now.

@@ -3,12 +3,11 @@
 use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
 use crate::rt::coroutine::{self, Worker};
-use crate::rt::task::Legacy;
 use crate::rt::{stack, trace};
 
 impl Hub {
-    /// A new greenlet; returns its record's index.
-    pub(crate) fn spawn(&'static self, spawn: Spawn) -> Result<usize, Refusal> {
+    /// A record for a new greenlet, which must be [spawned](Hub::spawn) next.
+    pub(crate) fn admit(&'static self) -> Result<RecordRef, Refusal> {
         if self.closing.get() {
             return Err(Refusal::Closing);
         }
@@ -17,13 +16,18 @@ impl Hub {
             let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
             self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
         }
-        let recycled = self.free.borrow_mut().pop();
-        let record = recycled.unwrap_or_else(|| {
+        let Some(record) = self.free.take() else {
             let mut records = self.records.borrow_mut();
             let record = Record::new(records.len(), &self.inbox);
             records.push(record);
-            record
-        });
+            return Ok(record);
+        };
+        self.free.set(record.next.take());
+        Ok(record)
+    }
+
+    /// A new greenlet.
+    pub(crate) fn spawn(&'static self, record: RecordRef, spawn: Spawn) {
         record.id.set(spawn.id);
         record.stack_size.set(spawn.stack_size);
         trace::spawned(
@@ -50,13 +54,6 @@ impl Hub {
                 record.timer.set(Some(timer));
             }
         }
-        Ok(record.index)
-    }
-
-    /// What the greenlet that was just spawned starts with.
-    #[cold]
-    pub(crate) fn bequeath(&self, index: usize, legacy: Legacy) {
-        self.records.borrow()[index].task.locals.inherit(legacy);
     }
 
     /// Asks the greenlet `id` to end, if it is still in the record `index`.
@@ -137,6 +134,6 @@ impl Hub {
             record.name.take();
         }
         self.live.set(self.live.get() - 1);
-        self.free.borrow_mut().push(record);
+        record.next.set(self.free.replace(Some(record)));
     }
 }

@@ -1,7 +1,7 @@
 //! The record of one greenlet, or of the root.
 
 use super::{HubRef, RecordRef};
-use crate::rt::coroutine::{self, Job, Leaked, Origin, Worker, Yielder};
+use crate::rt::coroutine::{self, JobSlot, Leaked, Origin, Worker, Yielder};
 use crate::rt::inbox::{Inbox, Waiter};
 use crate::rt::sync::Arc;
 use crate::rt::task::{Name, Task};
@@ -9,7 +9,6 @@ use crate::rt::timers::TimerId;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
 use std::time::Instant;
 
 /// How far a record's greenlet is.
@@ -54,7 +53,7 @@ pub(crate) struct Record {
     pub(super) index: usize,
     pub(super) id: Cell<u64>,
     pub(super) life: Cell<Life>,
-    pub(super) job: Cell<Option<Rc<dyn Job>>>,
+    pub(super) job: JobSlot,
     pub(super) no_stack: Cell<Option<io::Error>>,
     pub(super) stack_size: Cell<usize>,
     pub(super) name: RefCell<Option<Name>>,
@@ -112,6 +111,10 @@ impl Record {
 
     pub(crate) fn id(&self) -> u64 {
         self.id.get()
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 
     /// Where it comes from; `None` for the root.

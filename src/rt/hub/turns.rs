@@ -2,7 +2,7 @@
 
 use super::record::Life;
 use super::{BUDGET, Hub, HubRef, Key, RecordRef};
-use crate::rt::coroutine::{AbortOnUnwind, Order, Worker, Yielder};
+use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Worker, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
 use crate::rt::trace;
@@ -76,10 +76,6 @@ impl Hub {
         let hub = Hub::get()?;
         let record = hub.current();
         record.yielder.set(Some(yielder));
-        let job = record.job.take().expect("an unstarted greenlet has a job");
-        // The job stays in the record too, so that the end of the thread can
-        // tell those who wait for it.
-        record.job.set(Some(job.clone()));
         let error = record.no_stack.take();
         let on_spare = error.is_some();
         let order = match error {
@@ -87,9 +83,7 @@ impl Hub {
             None if record.task.is_killed() => Order::Kill,
             None => Order::Run,
         };
-        job.run(order);
-        record.job.set(None);
-        drop(job);
+        Job::run(&record.job, order);
         hub.finish(record, on_spare);
         Some(hub)
     }

@@ -1,50 +1,71 @@
-//! A value that is written once: the latch, and the pair of one who gives and one who takes.
+//! A value that is written once.
 
 use super::{Monitor, Readiness, Source, State, WaitList, Waiters};
 use crate::rt::clock::Limit;
-use crate::rt::sync::{Arc, AtomicBool, Ordering, UnsafeCell, const_fn};
+use crate::rt::sync::{AtomicBool, Ordering, UnsafeCell, const_fn};
 use crate::rt::task::Site;
 
 /// The state of a [`Latch`].
-pub(crate) struct LatchState {
+pub(crate) struct LatchState<L> {
     ready: bool,
     waiters: WaitList<()>,
+    /// What else is under the lock.
+    extra: L,
 }
 
-impl State for LatchState {
+impl<L> State for LatchState<L> {
     fn check(&self) {}
 }
 
-impl Waiters<()> for LatchState {
+impl<L> Waiters<()> for LatchState<L> {
     fn waiters(&mut self) -> &mut WaitList<()> {
         &mut self.waiters
     }
 }
 
-impl Readiness for LatchState {
+impl<L> Readiness for LatchState<L> {
     fn is_ready(&self) -> bool {
         self.ready
     }
 }
 
-/// A value that is written once and waited for by many.
-pub(crate) struct Latch<V> {
+/// A value that is written once and waited for by many. Under its lock there is room for
+/// something else (`L`).
+pub(crate) struct Latch<V, L = ()> {
     ready: AtomicBool,
     value: UnsafeCell<Option<V>>,
-    monitor: Monitor<LatchState>,
+    monitor: Monitor<LatchState<L>>,
 }
 
 // SAFETY: the value is written by one thread (the monitor decides which) and
 // lent to all others, so it must be Send and Sync.
-unsafe impl<V: Send + Sync> Sync for Latch<V> {}
+unsafe impl<V: Send + Sync, L: Send> Sync for Latch<V, L> {}
 
 impl<V> Latch<V> {
     const_fn! {
         pub(crate) const fn new() -> Self {
+            Latch::with(())
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> Option<V> {
+        self.value.into_inner()
+    }
+
+    /// Writes the value and wakes all; gives it back if there is one already.
+    pub(crate) fn set(&self, value: V) -> Result<(), V> {
+        self.set_if(value, |()| true)
+    }
+}
+
+impl<V, L> Latch<V, L> {
+    const_fn! {
+        pub(crate) const fn with(extra: L) -> Self {
+            let state = LatchState { ready: false, waiters: WaitList::new(), extra };
             Latch {
                 ready: AtomicBool::new(false),
                 value: UnsafeCell::new(None),
-                monitor: Monitor::new(0, LatchState { ready: false, waiters: WaitList::new() }),
+                monitor: Monitor::new(0, state),
             }
         }
     }
@@ -66,15 +87,30 @@ impl<V> Latch<V> {
         unsafe { (*self.value.write()).as_mut() }
     }
 
-    pub(crate) fn into_inner(self) -> Option<V> {
-        self.value.into_inner()
+    /// Drops the value.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: nobody else can reach it.
+        unsafe { *self.value.write() = None };
     }
 
-    /// Writes the value and wakes all; gives it back if there is one already.
-    pub(crate) fn set(&self, value: V) -> Result<(), V> {
+    /// Takes the value out, if it is there.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads it any more.
+    #[inline]
+    pub(super) unsafe fn take(&self) -> Option<V> {
+        self.get()?;
+        // SAFETY: ready, so it is not written any more; and the caller's promise.
+        unsafe { (*self.value.write()).take() }
+    }
+
+    /// Writes the value and wakes all; gives it back if there is one already, or if `may`,
+    /// under the lock, says no.
+    pub(crate) fn set_if(&self, value: V, may: impl FnOnce(&mut L) -> bool) -> Result<(), V> {
         let mut value = Some(value);
         self.monitor.broadcast::<()>(|state| {
-            if state.ready {
+            if state.ready || !may(&mut state.extra) {
                 return false;
             }
             // SAFETY: under the lock, and nobody reads before `ready` is set.
@@ -85,6 +121,13 @@ impl<V> Latch<V> {
             true
         });
         value.map_or(Ok(()), Err)
+    }
+
+    /// Does something with what else is under the lock; `None` if the value is there.
+    pub(crate) fn before<R>(&self, f: impl FnOnce(&mut L) -> R) -> Option<R> {
+        let mut guard = self.monitor.lock();
+        let state = guard.parts().0;
+        (!state.ready).then(|| f(&mut state.extra))
     }
 
     /// Waits until the value is there: true, or false if the limit is over first.
@@ -104,73 +147,15 @@ impl<V> Latch<V> {
         )
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &dyn Source
+    where
+        L: Send,
+    {
         &self.monitor
     }
 
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.monitor.lock().parts().0.waiters.len()
-    }
-}
-
-/// A latch shared by one that gives its value and one that takes it, with some
-/// data (`X`) that both may see.
-struct Pair<V, X> {
-    latch: Latch<V>,
-    extra: X,
-}
-
-/// The side that gives the value.
-pub(crate) struct Giver<V, X>(Arc<Pair<V, X>>);
-
-/// The side that waits for the value, lends it, and may take it out.
-pub(crate) struct Taker<V, X>(Arc<Pair<V, X>>);
-
-// SAFETY: only the one taker reads the value, so it moves between threads but is
-// never shared by the pair itself: V need only be Send. `extra` is seen by both.
-unsafe impl<V: Send, X: Send + Sync> Send for Giver<V, X> {}
-// SAFETY: as above.
-unsafe impl<V: Send, X: Send + Sync> Send for Taker<V, X> {}
-// SAFETY: a shared taker lends the value to several threads, so V must be Sync.
-unsafe impl<V: Send + Sync, X: Send + Sync> Sync for Taker<V, X> {}
-
-/// Both sides of a new latch.
-pub(crate) fn pair<V, X>(extra: X) -> (Giver<V, X>, Taker<V, X>) {
-    #[allow(clippy::arc_with_non_send_sync)] // Sent only by the two types above.
-    let pair = Arc::new(Pair {
-        latch: Latch::new(),
-        extra,
-    });
-    (Giver(pair.clone()), Taker(pair))
-}
-
-impl<V, X> Giver<V, X> {
-    /// Gives the value. The giver keeps the latch alive until its wakes are out.
-    pub(crate) fn give(&self, value: V) {
-        let given = self.0.latch.set(value);
-        debug_assert!(given.is_ok(), "a giver gives once");
-    }
-
-    pub(crate) fn extra(&self) -> &X {
-        &self.0.extra
-    }
-}
-
-impl<V, X> Taker<V, X> {
-    pub(crate) fn latch(&self) -> &Latch<V> {
-        &self.0.latch
-    }
-
-    pub(crate) fn extra(&self) -> &X {
-        &self.0.extra
-    }
-
-    /// Takes the value out, if it is there.
-    pub(crate) fn take(self) -> Option<V> {
-        self.0.latch.get()?;
-        // SAFETY: ready, so the giver does not touch it any more; the one taker
-        // is consumed, so nobody else reads it.
-        unsafe { (*self.0.latch.value.write()).take() }
     }
 }

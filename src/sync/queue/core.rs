@@ -146,6 +146,17 @@ pub(super) enum Offer<T> {
     Panicked(Box<dyn Any + Send>),
 }
 
+impl<T> Offer<T> {
+    /// The item of a putter that still has it.
+    #[inline]
+    pub(super) fn take(&mut self) -> T {
+        match std::mem::replace(self, Offer::Taken) {
+            Offer::Item(item) => item,
+            _ => unreachable!("an offer is taken once"),
+        }
+    }
+}
+
 /// A reserver's slot.
 pub(super) struct Place {
     /// Putters with a smaller ticket came before.
@@ -175,6 +186,12 @@ impl<T, C: Container<T>> Items<T, C> {
             .is_none_or(|c| self.items.len().saturating_add(self.reserved) < c)
     }
 
+    /// Whether anybody waits for room.
+    #[inline]
+    fn has_line(&self) -> bool {
+        !(self.putters.is_empty() && self.reservers.is_empty())
+    }
+
     /// Shut down, and nothing can come in any more.
     pub(super) fn has_ended(&self) -> bool {
         self.shut_down && self.reserved == 0
@@ -195,8 +212,7 @@ impl<T, C: Container<T>> State for Items<T, C> {
         // After a shutdown, getters may wait for reserved places while putters are told.
         let both = self.putters.is_empty() || self.capacity == Some(0) || self.shut_down;
         assert!(self.getters.is_empty() || self.items.len() == 0 && both);
-        let line = !(self.putters.is_empty() && self.reservers.is_empty());
-        assert!(!line || full || self.shut_down);
+        assert!(!self.has_line() || full || self.shut_down);
     }
 }
 
@@ -254,29 +270,23 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     /// Takes the offer if a getter waits or there is room.
+    #[inline]
     pub(super) fn accept(
         &self,
         state: &mut Items<T, C>,
         wakes: &mut Wakes,
         offer: &mut Offer<T>,
     ) -> Option<PutResult<T>> {
-        let room = state.has_room();
-        if !(state.shut_down || room || !state.getters.is_empty()) {
-            return None;
-        }
-        let Offer::Item(item) = std::mem::replace(offer, Offer::Taken) else {
-            unreachable!("an offer is taken once")
-        };
         if state.shut_down {
-            return Some(Err(PutError::ShutDown(item)));
+            return Some(Err(PutError::ShutDown(offer.take())));
         }
-        if let Some(slot) = state.getters.claim(wakes) {
-            *slot = Some(item);
-        } else if room {
-            self.store(&mut state.items, item);
+        if !state.getters.is_empty()
+            && let Some(slot) = state.getters.claim(wakes)
+        {
+            *slot = Some(offer.take());
+        } else if state.has_room() {
+            self.store(&mut state.items, offer.take());
         } else {
-            // All getters were leaving.
-            *offer = Offer::Item(item);
             return None;
         }
         state.unfinished += 1;
@@ -338,26 +348,25 @@ impl<T, C: Container<T>> Core<T, C> {
     }
 
     /// Takes an item if there is one, or a putter waits.
+    #[inline]
     pub(super) fn give(
         &self,
         state: &mut Items<T, C>,
         wakes: &mut Wakes,
     ) -> Option<Result<T, GetError>> {
         if let Some(item) = state.items.pop() {
-            self.refill(state, wakes);
+            if state.has_line() {
+                self.refill(state, wakes);
+            }
             return Some(Ok(item));
         }
         if state.shut_down {
             // Putters that are still in line get their items back; who has a place may put.
             return state.has_ended().then_some(Err(GetError::ShutDown));
         }
-        if let Some(offer) = state.putters.claim(wakes)
-            && let Offer::Item(item) = std::mem::replace(offer, Offer::Taken)
-        {
-            state.unfinished += 1;
-            return Some(Ok(item));
-        }
-        None
+        let item = state.putters.claim(wakes)?.take();
+        state.unfinished += 1;
+        Some(Ok(item))
     }
 
     /// Gives room to those who came first: reservers, and putters, whose items fill it.
@@ -376,9 +385,7 @@ impl<T, C: Container<T>> Core<T, C> {
                 Some(None) => continue,
                 None => return,
             };
-            let Offer::Item(item) = std::mem::replace(offer, Offer::Taken) else {
-                unreachable!("a putter in line has its item")
-            };
+            let item = offer.take();
             // The panic of a `cmp` belongs to the putter whose item it is.
             match catch_unwind(AssertUnwindSafe(|| self.store(&mut state.items, item))) {
                 Ok(()) => state.unfinished += 1,
