@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// # How it works
 ///
-/// The value is boxed in a map of the greenlet and counted while it is lent, so
-/// no borrow of the map is live while your code runs.
+/// The value is boxed in a table of the greenlet and counted while it is lent, so
+/// no borrow of the table is live while your code runs.
 ///
 /// # Examples
 ///
@@ -144,12 +144,17 @@ impl<T: 'static> Local<T> {
         }
     }
 
+    #[inline]
     fn key(&self) -> usize {
         // Relaxed throughout: a number, it orders nothing.
-        let key = self.key.load(Ordering::Relaxed);
-        if key != 0 {
-            return key;
+        match self.key.load(Ordering::Relaxed) {
+            0 => self.first_key(),
+            key => key,
         }
+    }
+
+    #[cold]
+    fn first_key(&self) -> usize {
         let new = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
         self.key
             .compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed)
@@ -249,9 +254,8 @@ impl<T: 'static> Local<T> {
 
     #[track_caller]
     fn refuse_lent(&self, operation: &str) {
-        let value = park::locals(|locals| locals.get(self.key()));
-        // The map's count, this one, and those that are lent.
-        if value.is_some_and(|v| Rc::strong_count(&v) > 2) {
+        // The table's count, this one, and those that are lent.
+        if park::local(self.key()).is_some_and(|v| Rc::strong_count(&v) > 2) {
             panic!("Local::{operation} inside `with` of the same Local");
         }
     }
@@ -272,6 +276,7 @@ impl<T: 'static> Local<T> {
     /// HITS.with(|hits| hits.set(hits.get() + 1));
     /// assert_eq!(HITS.with(Cell::get), 1);
     /// ```
+    #[inline]
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         match self.try_with(f) {
@@ -289,19 +294,23 @@ impl<T: 'static> Local<T> {
     /// # Examples
     ///
     /// See [`Unset`].
+    #[inline]
     pub fn try_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, Unset> {
         let key = self.key();
-        let value = match park::locals(|locals| locals.get(key)) {
+        let value = match park::local(key) {
             Some(value) => value,
-            None => {
-                // Outside of any borrow: the initialiser may use other locals.
-                let value = self.held(self.init.ok_or(Unset)?());
-                park::locals(|locals| locals.insert(key, value.clone()));
-                value.value
-            }
+            None => self.first_value()?,
         };
         let value = value.downcast_ref::<T>().expect("keys are not shared");
         Ok(f(value))
+    }
+
+    #[cold]
+    fn first_value(&self) -> Result<Rc<dyn Any>, Unset> {
+        // Outside of any borrow: the initialiser may use other locals.
+        let value = self.held(self.init.ok_or(Unset)?());
+        park::locals(|locals| locals.insert(self.key(), value.clone()));
+        Ok(value.value)
     }
 
     /// A copy of this greenlet's value; the initialiser makes one if there is none.
@@ -313,6 +322,7 @@ impl<T: 'static> Local<T> {
     /// X.set(4);
     /// assert_eq!(X.get(), Some(4));
     /// ```
+    #[inline]
     pub fn get(&self) -> Option<T>
     where
         T: Clone,
@@ -331,7 +341,7 @@ impl<T: 'static> Local<T> {
     /// assert!(X.is_set());
     /// ```
     pub fn is_set(&self) -> bool {
-        park::locals(|locals| locals.contains(self.key()))
+        park::local(self.key()).is_some()
     }
 }
 
@@ -364,7 +374,7 @@ impl<T> Drop for Local<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Local<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = park::locals(|locals| locals.get(self.key()));
+        let value = park::local(self.key());
         let value = value.as_deref().and_then(|v| v.downcast_ref::<T>());
         f.debug_tuple("Local").field(&value).finish()
     }

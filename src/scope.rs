@@ -384,7 +384,7 @@ where
         party.task().may_switch(),
         "scope() where no wait is allowed: it waits for its greenlets"
     );
-    let frame = party.open_frame(Limit::Never);
+    let frame = park::open_frame(false, Limit::Never);
     let scope = Scope {
         family: Rc::new(Family {
             owner: hub.address_of(hub.current()),
@@ -422,7 +422,7 @@ where
     std::mem::forget(bomb);
     let _ = FAMILIES.try_with(|all| all.borrow_mut().remove(&frame));
     // The frame closes on whatever task this is by now the frame's owner.
-    let state = Party::current().close_frame(frame);
+    let state = park::close_frame(frame);
     let failure = family.failure.take();
     // Asked anew: a `run` in `f` has ended and freed its hub.
     if late && Hub::get().is_some_and(|hub| hub.live() == 0) {

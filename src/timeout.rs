@@ -3,7 +3,7 @@
 use crate::error::Elapsed;
 use crate::rt::clock::Limit;
 use crate::rt::coroutine::{Unwind, can_unwind};
-use crate::rt::park::{Owner, Party};
+use crate::rt::park::{self, Owner, Party};
 use crate::rt::task::FrameState;
 use std::cell::Cell;
 use std::fmt;
@@ -113,15 +113,14 @@ impl Timeout {
     /// See [`Timeout`].
     pub fn run<R>(self, f: impl FnOnce(&TimeoutHandle) -> R) -> Result<R, Elapsed> {
         assert!(can_unwind(), "timeout scopes need panic = \"unwind\"");
-        let party = Party::current();
         let handle = TimeoutHandle {
-            frame: party.open_frame(self.limit),
-            owner: party.owner(),
+            frame: park::open_frame(false, self.limit),
+            owner: Party::current().owner(),
             raised: Cell::new(false),
             here: PhantomData,
         };
         let result = catch_unwind(AssertUnwindSafe(|| f(&handle)));
-        let state = Party::current().close_frame(handle.frame);
+        let state = park::close_frame(handle.frame);
         let raised = handle.raised.get() || state == Some(FrameState::Raised);
         match result {
             Ok(_) if raised => Err(Elapsed),
@@ -198,7 +197,7 @@ impl TimeoutHandle {
     /// ```
     pub fn is_pending(&self) -> bool {
         let party = self.owner.party();
-        party.task().frame(self.frame, |f| f.state) == Some(FrameState::Armed)
+        party.task().frame_state(self.frame) == Some(FrameState::Armed)
     }
 
     fn change(&self, state: FrameState, limit: Limit) {

@@ -467,6 +467,52 @@ fn a_hub_made_inside_a_timeout_scope_serves_it() {
 
 /// gevent's scenario 82: a setter that is due when the waiter's limit is comes
 /// first, whoever armed first.
+/// Its limit goes with it from hub to thread to hub, also if nobody has waited yet.
+#[test]
+fn a_threads_scope_expires_on_whatever_hub_it_has() {
+    std::thread::spawn(|| {
+        let never = Event::new();
+        let late = timeout(ms(20), || {
+            greenlet::run(|| ());
+            greenlet::run(yield_now);
+            greenlet::run(|| never.wait());
+        });
+        assert!(late.is_err());
+    })
+    .join()
+    .unwrap();
+}
+
+/// A handle may be lent to a greenlet of a scope, which acts on the scope of the one that waits.
+#[test]
+fn another_greenlet_gives_a_scope_its_limit() {
+    Simulation::new().run(|| {
+        let begin = greenlet::now();
+        let late = Timeout::after(Duration::MAX).run(|t| {
+            t.cancel();
+            scope(|s| {
+                s.spawn(|| {
+                    sleep(ms(1));
+                    t.reset(ms(5));
+                    sleep(ms(50));
+                });
+            });
+        });
+        assert!(late.is_err());
+        assert_eq!(greenlet::now() - begin, ms(6));
+    });
+}
+
+#[test]
+fn a_scope_that_has_not_waited_yet_is_a_timer() {
+    Simulation::new().run(|| {
+        let timers = || greenlet::statistics().unwrap().timers;
+        let greenlet = spawn(move || timeout(ms(1), || (timers(), yield_now(), timers())));
+        assert_eq!(greenlet.join().unwrap(), Ok((1, (), 1)));
+        assert_eq!(timers(), 0);
+    });
+}
+
 #[test]
 fn success_wins_a_tie_of_deadlines() {
     for setter_first in [true, false] {

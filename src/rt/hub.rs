@@ -48,7 +48,7 @@ use super::clock::{Clock, Limit};
 use super::coroutine::{self, Errand, Job, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
-use super::task::{Name, Site, Task};
+use super::task::{Expiry, Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use super::trace;
 use super::watch::{self, Pulse, Who};
@@ -291,10 +291,9 @@ impl Hub {
             longest: RefCell::new(None),
             origin: Origin::new(),
         });
-        task.hand_frames_to(&root.task, |frame| {
-            frame.timer = frame
-                .deadline
-                .map(|t| hub.timers.borrow_mut().arm_at(t, Key::Frame(0, frame.id)));
+        task.hand_frames_to(&root.task, |expiry| match expiry {
+            Expiry::Noted(limit) => limit,
+            Expiry::Timer(_) => unreachable!("a thread without a hub has no timers"),
         });
         HUB.with(|h| h.set(Some(hub)));
         // While the thread's locals are torn down there is no guard any more;
@@ -525,6 +524,9 @@ impl Hub {
     fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: Key) {
         trace::waits(&record.task, record.id(), site);
         record.task.note(*site, self.turn_began.get());
+        if record.task.is_unarmed() {
+            self.arm_frames(record);
+        }
         if !matches!(limit, Limit::Never) {
             record.timer.set(self.arm(limit, key));
         }
@@ -548,12 +550,14 @@ impl Hub {
         }
     }
 
-    /// Arms a frame's timer.
-    pub(crate) fn arm_frame(&self, record: RecordRef, frame: u64, limit: Limit) {
-        let timer = self.arm(&limit, Key::Frame(record.index, frame));
-        record.task.frame(frame, |f| f.timer = timer);
+    /// Arms the timers of those frames that have none yet.
+    #[inline(never)]
+    pub(crate) fn arm_frames(&self, record: RecordRef) {
+        let arm = |frame, limit: &Limit| self.arm(limit, Key::Frame(record.index, frame));
+        record.task.arm(arm);
     }
 
+    #[inline]
     pub(crate) fn disarm_frame(&self, timer: Option<TimerId>) {
         if let Some(timer) = timer {
             self.timers.borrow_mut().cancel(timer);

@@ -28,6 +28,7 @@ use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Legacy, Locals, Site, Task};
 use super::trace;
 use super::word::Outcome;
+use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -239,6 +240,7 @@ impl Party {
     }
 
     /// Who this is, to be found again on the same thread.
+    #[inline]
     pub(crate) fn owner(&self) -> Owner {
         match self {
             Party::Hub(hub, record) if !hub.is_root(record) => Owner(Some(hub.address_of(record))),
@@ -376,56 +378,67 @@ impl Party {
 
     // ---- frames ----
 
-    /// Opens a frame that fires at the limit, if ever.
-    pub(crate) fn open_frame(&self, limit: Limit) -> u64 {
-        let id = self.task().open(false);
-        self.arm_frame(id, limit);
-        id
-    }
-
-    fn arm_frame(&self, id: u64, limit: Limit) {
+    /// A frame's limit as this party notes it: a thread without a hub has no turns.
+    fn noted(&self, limit: Limit) -> Limit {
         match self {
-            Party::Hub(_, _) if matches!(limit, Limit::Never) => {}
-            Party::Hub(hub, record) => hub.arm_frame(record, id, limit),
-            Party::Thread(thread) => {
-                thread.task.frame(id, |f| Task::arm_by_deadline(f, limit));
-            }
+            Party::Hub(..) => limit,
+            Party::Thread(_) => limit.fixed(Instant::now),
         }
     }
 
-    /// Takes a frame's timer and gives its state a new value, unless it is
-    /// committed; the old one is returned, `None` if the frame is not open.
+    /// Takes a frame's timer and gives its state and limit new values, unless it is
+    /// committed; the old state is returned, `None` if the frame is not open.
     pub(crate) fn reset_frame(
         &self,
         id: u64,
         state: FrameState,
         limit: Limit,
     ) -> Option<FrameState> {
-        let was = self.task().frame(id, |f| f.state)?;
-        if was == FrameState::Committed {
-            return Some(was);
+        let was = self.task().reset(id, state, self.noted(limit))?;
+        if let Party::Hub(hub, record) = self
+            && was.state != FrameState::Committed
+        {
+            hub.disarm_frame(was.timer());
+            if !std::ptr::eq(*record, hub.current()) {
+                // That one waits already. Ties are in order of arming.
+                hub.arm_frames(hub.current());
+                hub.arm_frames(record);
+            }
         }
-        let timer = self.task().frame(id, |f| {
-            f.deadline = None;
-            f.state = state;
-            f.timer.take()
-        })?;
-        if let Party::Hub(hub, _) = self {
-            hub.disarm_frame(timer);
-        }
-        self.arm_frame(id, limit);
-        self.task().reconsider();
-        Some(was)
+        Some(was.state)
     }
+}
 
-    /// Closes a frame.
-    pub(crate) fn close_frame(&self, id: u64) -> Option<FrameState> {
-        let frame = self.task().close(id)?;
-        if let Party::Hub(hub, _) = self {
-            hub.disarm_frame(frame.timer);
-        }
-        Some(frame.state)
+/// Opens a frame of whoever runs, that fires at the limit, if ever.
+#[inline]
+pub(crate) fn open_frame(shield: bool, limit: Limit) -> u64 {
+    match Hub::get() {
+        Some(hub) => hub.current().task.open(shield, limit),
+        None => open_threads_frame(shield, limit),
     }
+}
+
+#[cold]
+fn open_threads_frame(shield: bool, limit: Limit) -> u64 {
+    let party = Party::Thread(Thread::current());
+    party.task().open(shield, party.noted(limit))
+}
+
+/// Closes a frame of whoever runs.
+#[inline(never)]
+pub(crate) fn close_frame(id: u64) -> Option<FrameState> {
+    let Some(hub) = Hub::get() else {
+        return close_threads_frame(id);
+    };
+    let (state, timer) = hub.current().task.close(id)?;
+    hub.disarm_frame(timer);
+    Some(state)
+}
+
+#[cold]
+fn close_threads_frame(id: u64) -> Option<FrameState> {
+    let (state, _) = Thread::current().task.close(id)?;
+    Some(state)
 }
 
 impl Thread {
@@ -520,13 +533,13 @@ pub(crate) struct Mask(u64);
 
 impl Mask {
     pub(crate) fn new() -> Self {
-        Mask(Party::current().task().open(true))
+        Mask(open_frame(true, Limit::Never))
     }
 }
 
 impl Drop for Mask {
     fn drop(&mut self) {
-        Party::current().close_frame(self.0);
+        close_frame(self.0);
     }
 }
 
@@ -628,17 +641,38 @@ thread_lazy! {
     static THREAD_LOCALS: Locals = Locals::default();
 }
 
+/// The locals of the greenlet that runs, if one does.
+#[inline(always)]
+fn greenlets_locals() -> Option<&'static Locals> {
+    let hub = Hub::get()?;
+    let record = hub.current();
+    (!hub.is_root(record)).then_some(&record.task.locals)
+}
+
 /// The locals of whoever runs. While a thread's own are torn down it has none.
 pub(crate) fn locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
-    match Hub::get().filter(|hub| !hub.at_root()) {
-        Some(hub) => f(&hub.current().task.locals),
-        None => {
-            let mut f = Some(f);
-            THREAD_LOCALS
-                .try_with(|locals| f.take().expect("called once")(locals))
-                .unwrap_or_else(|_| f.take().expect("not called")(&Locals::default()))
-        }
+    match greenlets_locals() {
+        Some(locals) => f(locals),
+        None => thread_locals(f),
     }
+}
+
+/// The value of a local of whoever runs.
+#[inline(always)]
+pub(crate) fn local(key: usize) -> Option<Rc<dyn Any>> {
+    match greenlets_locals() {
+        Some(locals) => locals.get(key),
+        None => thread_locals(|locals| locals.get(key)),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn thread_locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
+    let mut f = Some(f);
+    THREAD_LOCALS
+        .try_with(|locals| f.take().expect("called once")(locals))
+        .unwrap_or_else(|_| f.take().expect("not called")(&Locals::default()))
 }
 
 /// What a greenlet inherits that is spawned now, here. The copies are made by the program's

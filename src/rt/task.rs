@@ -13,17 +13,23 @@
 //! decides what a wait raises: a kill before any frame, the outermost pending frame
 //! before inner ones (an inner scope would be caught inside the outer one and lose
 //! it), and nothing that lies outside the innermost shield.
+//!
+//! A frame that is opened on a hub only notes its limit. The hub arms its timer when the task
+//! waits ([`Task::arm`]), and a scope that is left without a wait has cost no timer. Nothing else
+//! differs: until the task waits nobody else runs, and the turn in which the limit was given goes
+//! on, at whose end it is counted from. A thread without a hub notes the deadline, and looks
+//! itself.
+
+mod locals;
+
+pub(crate) use locals::{Copying, Legacy, Locals, Value};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::timers::TimerId;
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::Location;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// A greenlet's name. std's count even under loom: nothing is decided by it.
@@ -64,15 +70,30 @@ impl FrameState {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) id: u64,
     /// A shield has no state of its own; it only hides what lies outside it.
     pub(crate) shield: bool,
     pub(crate) state: FrameState,
-    /// On a hub: the timer. On a plain thread: nothing, `deadline` serves.
-    pub(crate) timer: Option<TimerId>,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) expiry: Expiry,
+}
+
+/// When a frame fires by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiry {
+    /// No timer is armed for it.
+    Noted(Limit),
+    Timer(TimerId),
+}
+
+impl Frame {
+    pub(crate) fn timer(&self) -> Option<TimerId> {
+        match self.expiry {
+            Expiry::Timer(timer) => Some(timer),
+            Expiry::Noted(_) => None,
+        }
+    }
 }
 
 /// How deep a task is in what ends in the reverse order of its begin.
@@ -89,16 +110,24 @@ pub(crate) struct Depth {
 pub(crate) struct Task {
     /// True if `due` could find something; saves looking at each wait.
     attention: Cell<bool>,
+    /// True if a frame's timer could be still to be armed; saves looking too.
+    unarmed: Cell<bool>,
     killed: Cell<bool>,
     /// The body is over: kills come too late.
     ended: Cell<bool>,
     no_switch: Cell<u32>,
     site: Cell<Option<(Site, Instant)>>,
+    /// What most greenlets never need; it stays with the record.
+    more: OnceCell<Box<More>>,
+    pub(crate) locals: Locals,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    frames: RefCell<Vec<Frame>>,
     kills_raised: Cell<u32>,
     /// Locals that are bound for an extent, and a `run` that is open.
     bound: Cell<u32>,
-    frames: RefCell<Vec<Frame>>,
-    pub(crate) locals: Locals,
 }
 
 super::sync::thread_cell! {
@@ -110,23 +139,44 @@ const FRAMES: u64 = 1 << 32;
 
 /// A frame's number: unique in the process, so that a payload that was kept is not
 /// taken for another's, whatever thread it is raised on.
+#[inline]
 pub(crate) fn next_frame() -> u64 {
-    static NEXT_RANGE: AtomicU64 = AtomicU64::new(0);
     NEXT_FRAME.with(|next| {
-        let mut id = next.get();
-        if id % FRAMES == 0 {
-            // Relaxed: only uniqueness matters. 0 is the thread's first.
-            id = NEXT_RANGE.fetch_add(FRAMES, Ordering::Relaxed) + 1;
-        }
+        let id = match next.get() {
+            id if id % FRAMES == 0 => next_range(),
+            id => id,
+        };
         next.set(id + 1);
         id
     })
+}
+
+/// The first number of a range that no thread has numbered from.
+#[cold]
+fn next_range() -> u64 {
+    static NEXT_RANGE: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only uniqueness matters. 0 is the thread's first.
+    NEXT_RANGE.fetch_add(FRAMES, Ordering::Relaxed) + 1
 }
 
 /// After so many kills that were raised and swallowed, say so.
 const SWALLOWED_KILLS_REPORTED: u32 = 16;
 
 impl Task {
+    #[inline]
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
+    }
+
+    /// Runs `f` on the open frames, in order of opening.
+    #[inline(always)]
+    fn with_frames<R>(&self, f: impl FnOnce(&mut [Frame]) -> R) -> R {
+        match self.more.get() {
+            Some(more) => f(&mut more.frames.borrow_mut()),
+            None => f(&mut []),
+        }
+    }
+
     /// What the task's wait must raise, if anything; it counts as raised.
     #[inline]
     pub(crate) fn due(&self) -> Option<Unwind> {
@@ -138,14 +188,15 @@ impl Task {
 
     #[cold]
     fn due_slow(&self) -> Option<Unwind> {
-        let mut frames = self.frames.borrow_mut();
+        let more = self.more();
+        let mut frames = more.frames.borrow_mut();
         // The wait raises, if not for this frame then for one that goes before it.
         if let Some(frame) = frames.iter_mut().find(|f| f.state == FrameState::Committed) {
             frame.state = FrameState::Pending;
         }
         let open = frames.iter().rposition(|f| f.shield).map_or(0, |i| i + 1);
         if self.killed.get() && !self.ended.get() && open == 0 {
-            self.kills_raised.set(self.kills_raised.get() + 1);
+            more.kills_raised.set(more.kills_raised.get() + 1);
             return Some(Unwind::Kill);
         }
         let frame = frames[open..].iter_mut().find(|f| f.state.is_due())?;
@@ -155,7 +206,7 @@ impl Task {
 
     /// True if the latest raise was one kill too many to be an accident.
     pub(crate) fn swallows_kills(&self) -> bool {
-        self.killed.get() && self.kills_raised.get() == SWALLOWED_KILLS_REPORTED
+        self.killed.get() && self.more().kills_raised.get() == SWALLOWED_KILLS_REPORTED
     }
 
     /// The body is over, or never runs: from here on nothing is raised.
@@ -171,7 +222,7 @@ impl Task {
         }
         self.killed.set(true);
         self.attention.set(true);
-        !self.frames.borrow().iter().any(|f| f.shield)
+        self.with_frames(|frames| !frames.iter().any(|f| f.shield))
     }
 
     pub(crate) fn is_killed(&self) -> bool {
@@ -181,106 +232,161 @@ impl Task {
     /// Whether something else than a wake may end the wait it is in: a kill that was asked
     /// for, or a frame that may fire.
     pub(crate) fn is_interruptible(&self) -> bool {
-        self.killed.get() || !self.frames.borrow().is_empty()
+        self.killed.get() || self.with_frames(|frames| !frames.is_empty())
     }
 
     /// Marks a frame as fired, and interrupts the task if it may be right now;
     /// true if that has ended its wait.
     pub(crate) fn fire(&self, id: u64, interrupt: impl FnOnce() -> bool) -> bool {
-        let mut frames = self.frames.borrow_mut();
-        let Some(at) = frames.iter().rposition(|f| f.id == id) else {
-            return false;
-        };
-        frames[at].timer = None;
-        frames[at].deadline = None;
-        if frames[at].state != FrameState::Armed {
-            return false;
-        }
-        self.attention.set(true);
-        let interrupted = !frames[at..].iter().any(|f| f.shield) && interrupt();
-        frames[at].state = match interrupted {
-            true => FrameState::Committed,
-            false => FrameState::Pending,
-        };
-        interrupted
+        self.with_frames(|frames| {
+            let Some(at) = frames.iter().rposition(|f| f.id == id) else {
+                return false;
+            };
+            frames[at].expiry = Expiry::Noted(Limit::Never);
+            if frames[at].state != FrameState::Armed {
+                return false;
+            }
+            self.attention.set(true);
+            let interrupted = !frames[at..].iter().any(|f| f.shield) && interrupt();
+            frames[at].state = match interrupted {
+                true => FrameState::Committed,
+                false => FrameState::Pending,
+            };
+            interrupted
+        })
     }
 
     /// The wait that frames were committed to has ended well: the next one raises them.
     pub(crate) fn put_off(&self) {
-        let mut frames = self.frames.borrow_mut();
-        let committed = frames
-            .iter_mut()
-            .filter(|f| f.state == FrameState::Committed);
-        committed.for_each(|f| f.state = FrameState::Pending);
+        self.with_frames(|frames| {
+            let committed = frames
+                .iter_mut()
+                .filter(|f| f.state == FrameState::Committed);
+            committed.for_each(|f| f.state = FrameState::Pending);
+        });
     }
 
-    pub(crate) fn open(&self, shield: bool) -> u64 {
+    /// Opens a frame that fires at the limit, if ever.
+    #[inline]
+    pub(crate) fn open(&self, shield: bool, limit: Limit) -> u64 {
         let id = next_frame();
-        self.frames.borrow_mut().push(Frame {
+        if !matches!(limit, Limit::Never) {
+            self.unarmed.set(true);
+        }
+        self.more().frames.borrow_mut().push(Frame {
             id,
             shield,
             state: FrameState::Armed,
-            timer: None,
-            deadline: None,
+            expiry: Expiry::Noted(limit),
         });
         id
     }
 
-    /// Changes a frame that is open.
-    pub(crate) fn frame<R>(&self, id: u64, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
-        let mut frames = self.frames.borrow_mut();
-        frames.iter_mut().rfind(|f| f.id == id).map(f)
+    /// The state of a frame that is open.
+    pub(crate) fn frame_state(&self, id: u64) -> Option<FrameState> {
+        self.with_frames(|frames| frames.iter().rfind(|f| f.id == id).map(|f| f.state))
+    }
+
+    /// Gives a frame that is open a new state and limit, unless it is committed; what it was.
+    pub(crate) fn reset(&self, id: u64, state: FrameState, limit: Limit) -> Option<Frame> {
+        self.with_frames(|frames| {
+            let frame = frames.iter_mut().rfind(|f| f.id == id)?;
+            let was = *frame;
+            if was.state != FrameState::Committed {
+                (frame.state, frame.expiry) = (state, Expiry::Noted(limit));
+                self.unarmed.set(true);
+                self.refresh(frames);
+            }
+            Some(was)
+        })
     }
 
     /// Removes a frame, and those opened inside it that were left open by a
     /// foreign unwind (there are none unless a payload was kept and raised again).
-    pub(crate) fn close(&self, id: u64) -> Option<Frame> {
-        let mut frames = self.frames.borrow_mut();
+    /// Its state, and its timer if it has one.
+    #[inline(always)]
+    pub(crate) fn close(&self, id: u64) -> Option<(FrameState, Option<TimerId>)> {
+        let mut frames = self.more.get()?.frames.borrow_mut();
         let at = frames.iter().rposition(|f| f.id == id)?;
-        let frame = frames.remove(at);
-        self.refresh(&frames);
-        Some(frame)
+        // Field by field: to copy what was written in other parts just now is slow.
+        let closed = (frames[at].state, frames[at].timer());
+        match at + 1 == frames.len() {
+            true => frames.truncate(at),
+            false => drop(frames.remove(at)),
+        }
+        if frames.is_empty() {
+            self.unarmed.set(false);
+        }
+        if self.attention.get() {
+            self.refresh(&frames);
+        }
+        Some(closed)
     }
 
+    #[cold]
     fn refresh(&self, frames: &[Frame]) {
         let due = frames.iter().any(|f| f.state.is_due());
         let killed = self.killed.get() && !self.ended.get();
         self.attention.set(killed || due);
     }
 
-    /// Looks again whether anything is pending, after a frame was changed.
-    pub(crate) fn reconsider(&self) {
-        self.refresh(&self.frames.borrow());
+    /// Whether a frame's timer could be still to be armed.
+    #[inline]
+    pub(crate) fn is_unarmed(&self) -> bool {
+        self.unarmed.get()
+    }
+
+    /// Has `arm` arm the timers of the frames that have a limit, and none yet.
+    pub(crate) fn arm(&self, mut arm: impl FnMut(u64, &Limit) -> Option<TimerId>) {
+        self.unarmed.set(false);
+        self.with_frames(|frames| {
+            for frame in frames {
+                if let Expiry::Noted(limit) = &frame.expiry
+                    && let Some(timer) = arm(frame.id, limit)
+                {
+                    frame.expiry = Expiry::Timer(timer);
+                }
+            }
+        });
     }
 
     /// The earliest deadline among the frames that may interrupt now, with its frame.
     pub(crate) fn next_frame_deadline(&self) -> Option<(Instant, u64)> {
-        let frames = self.frames.borrow();
-        frames
-            .iter()
-            .rev()
-            .take_while(|f| !f.shield)
-            .filter(|f| f.state == FrameState::Armed)
-            .filter_map(|f| Some((f.deadline?, f.id)))
-            .min()
+        self.with_frames(|frames| {
+            let inside = frames.iter().rev().take_while(|f| !f.shield);
+            let armed = inside.filter(|f| f.state == FrameState::Armed);
+            let deadlines = armed.filter_map(|f| match f.expiry {
+                Expiry::Noted(Limit::At(deadline)) => Some((deadline, f.id)),
+                _ => None,
+            });
+            deadlines.min()
+        })
     }
 
-    /// The timers of the frames that may interrupt now.
-    pub(crate) fn frame_timers(&self) -> Vec<TimerId> {
-        let frames = self.frames.borrow();
-        let inside = frames.iter().rev().take_while(|f| !f.shield);
-        inside.filter_map(|f| f.timer).collect()
+    /// When the frames fire that may interrupt now.
+    pub(crate) fn expiries(&self) -> Vec<Expiry> {
+        self.with_frames(|frames| {
+            let inside = frames.iter().rev().take_while(|f| !f.shield);
+            inside.map(|f| f.expiry).collect()
+        })
     }
 
     /// Moves the frames to another task of the same thread: a thread gets its
-    /// hub, or loses it, while scopes are open.
-    pub(crate) fn hand_frames_to(&self, other: &Task, mut adapt: impl FnMut(&mut Frame)) {
-        let mut frames = std::mem::take(&mut *self.frames.borrow_mut());
-        frames.iter_mut().for_each(&mut adapt);
+    /// hub, or loses it, while scopes are open. Their timers stay behind: `note` says when they
+    /// would have expired.
+    pub(crate) fn hand_frames_to(&self, other: &Task, note: impl Fn(Expiry) -> Limit) {
         other.no_switch.set(self.no_switch.take());
-        other.bound.set(self.bound.take());
+        let Some(more) = self.more.get() else {
+            return;
+        };
+        let mut frames = more.frames.take();
+        for frame in &mut frames {
+            frame.expiry = Expiry::Noted(note(frame.expiry));
+        }
+        other.more().bound.set(more.bound.take());
+        other.unarmed.set(true);
         other.refresh(&frames);
-        *other.frames.borrow_mut() = frames;
+        *other.more().frames.borrow_mut() = frames;
         self.attention.set(false);
     }
 
@@ -305,20 +411,23 @@ impl Task {
 
     /// A local is bound for an extent, which begins.
     pub(crate) fn bind(&self) {
-        self.bound.set(self.bound.get() + 1);
+        let bound = &self.more().bound;
+        bound.set(bound.get() + 1);
     }
 
     /// And ends.
     pub(crate) fn unbind(&self) {
-        self.bound.set(self.bound.get() - 1);
+        let bound = &self.more().bound;
+        bound.set(bound.get() - 1);
     }
 
     #[inline]
     pub(crate) fn depth(&self) -> Depth {
+        let more = self.more.get();
         Depth {
-            frames: self.frames.borrow().len(),
+            frames: more.map_or(0, |more| more.frames.borrow().len()),
             no_switch: self.no_switch.get(),
-            bound: self.bound.get(),
+            bound: more.map_or(0, |more| more.bound.get()),
         }
     }
 
@@ -334,148 +443,20 @@ impl Task {
 
     /// Makes the task new for the next greenlet.
     pub(crate) fn clear(&self) {
-        debug_assert!(
-            self.frames.borrow().is_empty(),
-            "frames end with their closures"
-        );
         self.attention.set(false);
+        self.unarmed.set(false);
         self.ended.set(false);
         self.killed.set(false);
-        self.kills_raised.set(0);
         self.no_switch.set(0);
-        self.bound.set(0);
         self.site.set(None);
-        debug_assert!(
-            self.locals.0.borrow().is_empty(),
-            "locals end with their greenlet"
-        );
-    }
-
-    /// The instant a frame's limit means, for a task that has no timers.
-    pub(crate) fn arm_by_deadline(frame: &mut Frame, limit: Limit) {
-        frame.deadline = limit.deadline(Instant::now());
-    }
-}
-
-/// The values of a task's [`Local`](crate::Local)s, by the local's key. A value
-/// is shared (`Rc`) only while it is lent, so its count is the borrow count.
-#[derive(Default)]
-pub(crate) struct Locals(RefCell<Map>);
-
-type Map = HashMap<usize, Value, BuildHasherDefault<KeyHasher>>;
-
-/// Makes a copy of a value.
-pub(crate) type Copying = fn(&dyn Any) -> Rc<dyn Any>;
-
-/// A local's value.
-#[derive(Clone)]
-pub(crate) struct Value {
-    pub(crate) value: Rc<dyn Any>,
-    /// How a new greenlet gets its own, if it inherits.
-    pub(crate) copying: Option<Copying>,
-}
-
-/// Set once a value was there to be inherited; so nobody looks before.
-static INHERITS: AtomicBool = AtomicBool::new(false);
-
-/// What a new greenlet inherits.
-#[derive(Default)]
-pub(crate) struct Legacy(Vec<(usize, Value)>);
-
-impl Legacy {
-    /// Whether there can be any.
-    #[inline]
-    pub(crate) fn exists() -> bool {
-        // Relaxed: who has set a value has set this on its own thread.
-        INHERITS.load(Ordering::Relaxed)
-    }
-
-    /// Makes the copies, by the program's own code.
-    pub(crate) fn copied(mut self) -> Self {
-        for (_, value) in &mut self.0 {
-            if let Some(copying) = value.copying {
-                value.value = copying(&*value.value);
-            }
+        if let Some(more) = self.more.get() {
+            debug_assert!(
+                more.frames.borrow().is_empty(),
+                "frames end with their closures"
+            );
+            more.kills_raised.set(0);
+            more.bound.set(0);
         }
-        self
-    }
-}
-
-/// Keys are small distinct numbers: spread them, nothing more.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_usize(b.into());
-        }
-    }
-    fn write_usize(&mut self, n: usize) {
-        // Fibonacci hashing: the multiplier is 2^64 divided by the golden ratio.
-        self.0 = (self.0 ^ n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-impl Locals {
-    pub(crate) fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
-        self.0.borrow().get(&key).map(|held| held.value.clone())
-    }
-
-    /// Puts the value there, and returns what was.
-    pub(crate) fn insert(&self, key: usize, value: Value) -> Option<Value> {
-        if value.copying.is_some() {
-            INHERITS.store(true, Ordering::Relaxed);
-        }
-        self.0.borrow_mut().insert(key, value)
-    }
-
-    pub(crate) fn remove(&self, key: usize) -> Option<Value> {
-        self.0.borrow_mut().remove(&key)
-    }
-
-    /// What a new greenlet inherits, lent and still to be copied; in order of the keys, so
-    /// that the copies are always made in the same order.
-    #[cold]
-    pub(crate) fn legacy(&self) -> Legacy {
-        let map = self.0.borrow();
-        let inherited = map.iter().filter(|(_, value)| value.copying.is_some());
-        let mut all: Vec<_> = inherited
-            .map(|(key, value)| (*key, value.clone()))
-            .collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
-        Legacy(all)
-    }
-
-    /// The values of a greenlet that has none yet.
-    #[cold]
-    pub(crate) fn inherit(&self, legacy: Legacy) {
-        self.0.borrow_mut().extend(legacy.0);
-    }
-
-    pub(crate) fn contains(&self, key: usize) -> bool {
-        self.0.borrow().contains_key(&key)
-    }
-
-    /// Takes one value out, any; its destructor may add others.
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Value> {
-        let mut map = self.0.borrow_mut();
-        if map.is_empty() {
-            return None;
-        }
-        let key = *map.keys().next()?;
-        map.remove(&key)
-    }
-}
-
-impl std::fmt::Debug for Locals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Locals")
-            .field(&self.0.borrow().len())
-            .finish()
+        debug_assert!(self.locals.is_empty(), "locals end with their greenlet");
     }
 }

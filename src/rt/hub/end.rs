@@ -7,7 +7,7 @@ use crate::rt::coroutine::{self, Worker};
 use crate::rt::inbox::Mail;
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
-use crate::rt::task::{FrameState, Site, Task};
+use crate::rt::task::{Expiry, Site, Task};
 use crate::rt::watch;
 use std::cell::Cell;
 
@@ -94,13 +94,17 @@ impl Hub {
     /// Moves the root's open frames back to the thread that loses its hub.
     pub(crate) fn hand_frames_back(&self, task: &Task) {
         let now = self.clock.now();
-        self.root.task.hand_frames_to(task, |frame| {
-            if let Some(timer) = frame.timer.take() {
-                let mut timers = self.timers.borrow_mut();
-                frame.deadline = timers.deadline(timer, now);
-                timers.cancel(timer);
-            }
-            debug_assert!(frame.state != FrameState::Armed || frame.timer.is_none());
+        self.root.task.hand_frames_to(task, |expiry| {
+            let deadline = match expiry {
+                Expiry::Noted(limit) => limit.deadline(now),
+                Expiry::Timer(timer) => {
+                    let mut timers = self.timers.borrow_mut();
+                    let deadline = timers.deadline(timer, now);
+                    timers.cancel(timer);
+                    deadline
+                }
+            };
+            deadline.map_or(Limit::Never, Limit::At)
         });
     }
 }

@@ -3,7 +3,7 @@
 use super::record::{Birth, Life};
 use super::{Hub, RecordRef};
 use crate::rt::stack;
-use crate::rt::task::{Name, Site};
+use crate::rt::task::{Expiry, Name, Site};
 use crate::rt::watch::{self, TIMED, WATCHED, Who};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,8 @@ impl Hub {
 
     /// Its numbers.
     pub(crate) fn numbers(&self) -> Numbers {
+        // Who runs may have opened some.
+        self.arm_frames(self.current());
         Numbers {
             live: self.live.get(),
             ready: self.ready_indices().len(),
@@ -128,9 +130,13 @@ impl Hub {
     /// How long it is until a timer ends its wait, or starts it.
     fn due_in(&self, record: RecordRef, now: Instant) -> Option<Duration> {
         let timers = self.timers.borrow();
-        let own = record.timer.get().into_iter();
-        let all = own.chain(record.task.frame_timers());
-        let next = all.filter_map(|timer| timers.deadline(timer, now)).min();
+        let own = record.timer.get().map(Expiry::Timer).into_iter();
+        let all = own.chain(record.task.expiries());
+        let deadlines = all.filter_map(|expiry| match expiry {
+            Expiry::Noted(limit) => limit.deadline(now),
+            Expiry::Timer(timer) => timers.deadline(timer, now),
+        });
+        let next = deadlines.min();
         next.map(|deadline| deadline.saturating_duration_since(now))
     }
 
