@@ -166,8 +166,9 @@
 //!   pending kill unwinds out of it.
 //! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
-//!   touched pages cost memory. On Linux before 6.13 the system's limit on mappings
-//!   allows about 32,000 at once.
+//!   touched pages cost memory. On Linux before 6.13, and in a process that
+//!   locks its memory, two thirds of the system's limit on mappings (`vm.max_map_count`) are
+//!   for their guards: about 21,000 stacks at once, and an error for those beyond.
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
 //! - Sockets and signals are for Unix only; the rest is for Windows too.

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/clock", &[]),
     ("rt/report", &[]),
     ("rt/stack", &[]),
+    ("rt/stack/slabs", &["rt/stack"]),
     ("rt/timers", &[]),
     ("rt/coroutine", &["rt/stack"]),
     ("rt/inbox", &[]),
@@ -378,7 +379,8 @@ fn unsafe_stands_where_it_may() {
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, `rt/watch` shows what runs, on purpose: they order nothing, and loom must not explore them.
+/// counts colours and has the process's slabs, `rt/watch` shows what runs, on purpose: they order nothing, and loom must
+/// not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
@@ -397,7 +399,15 @@ fn one_file_names_the_synchronisation() {
             "{file}"
         );
         assert!(
-            ["rt/hub", "rt/hub/idle", "rt/stack", "rt/task", "rt/watch"].contains(&&*file)
+            [
+                "rt/hub",
+                "rt/hub/idle",
+                "rt/stack",
+                "rt/stack/slabs",
+                "rt/task",
+                "rt/watch"
+            ]
+            .contains(&&*file)
                 || !code.contains("std::sync::atomic") && !code.contains("std::sync::Mutex"),
             "{file}"
         );

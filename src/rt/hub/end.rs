@@ -3,7 +3,7 @@
 use super::record::Life;
 use super::{HUB, Hub};
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::{self, Worker};
+use crate::rt::coroutine;
 use crate::rt::inbox::Mail;
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
@@ -62,7 +62,7 @@ impl Hub {
         refuse(mail);
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
         let idle = hub.workers.take_all().chain(hub.sides.take_all());
-        let workers = idle.chain(hub.spare.take()).map(Worker::retire).collect();
+        let workers = idle.chain(hub.spare.take());
         let records = hub.records.take().iter().map(|r| r.origin.take()).collect();
         coroutine::reclaim_ended_hub(hub.origin.take(), records, workers);
     }
