@@ -164,7 +164,9 @@
 //! - A destructor that runs because of a panic, kill or expiry cannot wait; use
 //!   [`finally`]. One that waits at other times should do so in a [`shield`], or a
 //!   pending kill unwinds out of it.
-//! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
+//! - An overflow of a greenlet's stack hits a guard page and ends the process. On Linux a
+//!   handler of SIGSEGV, installed with the first stack, says on stderr whose it was, how large
+//!   and where spawned; other faults go to the handler that was there before. Stacks
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
 //!   touched pages cost memory. On Linux before 6.13, and in a process that
 //!   locks its memory, two thirds of the system's limit on mappings (`vm.max_map_count`) are

@@ -6,7 +6,7 @@
 mod child;
 
 use child::{Ended, SIGABRT, SIGBUS, SIGSEGV};
-use greenlet::{Builder, spawn, yield_now};
+use greenlet::{Builder, Generator, Yielder, run, spawn, yield_now};
 use std::os::unix::process::ExitStatusExt;
 
 // ---- overflows ----
@@ -42,18 +42,30 @@ fn stack_overflow_is_none_within_the_size_asked_for() {
     }
 }
 
+/// `who`: what the report says of it, on Linux; elsewhere the fault alone ends the process.
 #[track_caller]
-fn died_of_the_overflow(ended: &Ended) {
+fn died_of_the_overflow(ended: &Ended, who: &str) {
     let signal = ended.status.signal();
-    assert!(
-        [Some(SIGSEGV), Some(SIGBUS), Some(SIGABRT)].contains(&signal),
-        "{ended:#?}"
-    );
+    let signals = [Some(SIGSEGV), Some(SIGBUS), Some(SIGABRT)];
+    assert!(signals.contains(&signal), "{ended:#?}");
     assert!(ended.out.contains("overflowing"), "{ended:#?}");
     assert!(
         !ended.out.contains("SURVIVED") && !ended.out.contains("CORRUPT"),
         "{ended:#?}"
     );
+    if cfg!(target_os = "linux") {
+        assert_eq!(signal, Some(SIGABRT), "{ended:#?}");
+        let reports = ended
+            .err
+            .lines()
+            .filter(|line| line.starts_with("greenlet: "));
+        let report: Vec<_> = reports.collect();
+        assert!(
+            report.len() == 1 && report[0].contains(who),
+            "{who}: {ended:#?}"
+        );
+        assert!(report[0].contains("tests/stacks.rs:") || report[0].ends_with("the root"));
+    }
 }
 
 /// Neighbours whose stacks lie beside the overflowing one and would notice if it reached them.
@@ -84,7 +96,10 @@ fn stack_overflow_by_recursion_kills_the_process() {
     let ended = child!(stack_overflow_by_recursion_kills_the_process, || {
         overflow_among_neighbours(|| deep(1 << 20));
     });
-    died_of_the_overflow(&ended);
+    died_of_the_overflow(
+        &ended,
+        "greenlet: greenlet #65 overflowed its stack of 256 KiB; spawned",
+    );
 }
 
 #[test]
@@ -92,7 +107,7 @@ fn stack_overflow_by_one_large_frame_kills_the_process() {
     let ended = child!(stack_overflow_by_one_large_frame_kills_the_process, || {
         overflow_among_neighbours(wide);
     });
-    died_of_the_overflow(&ended);
+    died_of_the_overflow(&ended, "greenlet #65 overflowed its stack of 256 KiB");
 }
 
 #[test]
@@ -100,7 +115,7 @@ fn stack_overflow_of_the_smallest_stack_kills_the_process() {
     let ended = child!(
         stack_overflow_of_the_smallest_stack_kills_the_process,
         || {
-            let small = Builder::new().stack_size(32 * 1024);
+            let small = Builder::new().name("small").stack_size(32 * 1024);
             let g = small.spawn(|| {
                 println!("overflowing");
                 println!("SURVIVED {}", deep(200));
@@ -108,7 +123,261 @@ fn stack_overflow_of_the_smallest_stack_kills_the_process() {
             g.unwrap().wait();
         }
     );
-    died_of_the_overflow(&ended);
+    let report =
+        "greenlet 'small' (#1) overflowed its stack of 32 KiB; spawned at tests/stacks.rs:";
+    died_of_the_overflow(&ended, report);
+}
+
+fn overflowing() {
+    println!("overflowing");
+    println!("SURVIVED {}", deep(1 << 20));
+}
+
+/// It has a stack beside that of who drives it.
+#[test]
+fn stack_overflow_of_a_generator_says_who_drives_it() {
+    let ended = child!(stack_overflow_of_a_generator_says_who_drives_it, || {
+        let driver = Builder::new().name("driver").spawn(|| {
+            Generator::new(|_: &Yielder<(), ()>, ()| overflowing()).resume(());
+        });
+        driver.unwrap().wait();
+    });
+    let report =
+        "the body of a generator overflowed its stack of 256 KiB; driven by greenlet 'driver'";
+    died_of_the_overflow(&ended, report);
+}
+
+#[test]
+fn stack_overflow_of_a_generator_of_the_root() {
+    let ended = child!(stack_overflow_of_a_generator_of_the_root, || {
+        Generator::new(|_: &Yielder<(), ()>, ()| overflowing()).resume(());
+    });
+    died_of_the_overflow(&ended, "of 256 KiB; driven by the root");
+}
+
+/// The report is about who runs on it now.
+#[test]
+fn stack_overflow_after_the_stack_was_another_greenlet_s() {
+    let ended = child!(
+        stack_overflow_after_the_stack_was_another_greenlet_s,
+        || {
+            run(|| {
+                for _ in 0..3 {
+                    Builder::new()
+                        .name("before")
+                        .spawn(|| deep(30))
+                        .unwrap()
+                        .wait();
+                }
+                Builder::new()
+                    .name("culprit")
+                    .spawn(overflowing)
+                    .unwrap()
+                    .wait();
+            });
+        }
+    );
+    died_of_the_overflow(&ended, "greenlet 'culprit' (#4) overflowed");
+}
+
+/// What is not an overflow of a greenlet is as it would be without this crate.
+#[cfg(target_os = "linux")]
+mod faults {
+    use super::*;
+    use std::ptr;
+
+    fn null_dereference() {
+        println!("dereferencing");
+        // SAFETY: none, on purpose: the process is to have a fault.
+        unsafe { ptr::null_mut::<u8>().write_volatile(1) };
+        println!("SURVIVED");
+    }
+
+    fn action(signal: i32, action: libc::sighandler_t, flags: i32) {
+        // SAFETY: zeroes are a sigaction.
+        unsafe {
+            let mut new: libc::sigaction = std::mem::zeroed();
+            new.sa_sigaction = action;
+            new.sa_flags = flags;
+            assert_eq!(libc::sigaction(signal, &new, ptr::null_mut()), 0);
+        }
+    }
+
+    #[track_caller]
+    fn died_of_the_fault(ended: &Ended) {
+        assert_eq!(ended.status.signal(), Some(SIGSEGV), "{ended:#?}");
+        assert!(ended.out.contains("dereferencing"), "{ended:#?}");
+        assert!(!ended.out.contains("SURVIVED"), "{ended:#?}");
+        assert!(!ended.err.contains("overflow"), "{ended:#?}");
+    }
+
+    #[test]
+    fn null_dereference_in_a_greenlet_is_what_it_is() {
+        let ended = child!(null_dereference_in_a_greenlet_is_what_it_is, || {
+            spawn(null_dereference).wait();
+        });
+        died_of_the_fault(&ended);
+    }
+
+    #[test]
+    fn null_dereference_where_nobody_handles_it() {
+        let ended = child!(null_dereference_where_nobody_handles_it, || {
+            action(libc::SIGSEGV, libc::SIG_DFL, 0);
+            spawn(null_dereference).wait();
+        });
+        died_of_the_fault(&ended);
+    }
+
+    #[test]
+    fn null_dereference_cannot_be_ignored() {
+        let ended = child!(null_dereference_cannot_be_ignored, || {
+            action(libc::SIGSEGV, libc::SIG_IGN, 0);
+            spawn(null_dereference).wait();
+        });
+        died_of_the_fault(&ended);
+    }
+
+    /// Sent by somebody, there is nothing that would come again.
+    #[test]
+    fn sent_signals_do_what_they_did() {
+        let ended = child!(sent_signals_do_what_they_did, || {
+            action(libc::SIGSEGV, libc::SIG_IGN, 0);
+            spawn(|| {
+                // SAFETY: no memory is involved.
+                assert_eq!(unsafe { libc::raise(libc::SIGSEGV) }, 0);
+            })
+            .join()
+            .unwrap();
+        });
+        ended.well();
+    }
+
+    #[test]
+    fn sent_signals_kill_where_nobody_handles_them() {
+        let ended = child!(sent_signals_kill_where_nobody_handles_them, || {
+            action(libc::SIGSEGV, libc::SIG_DFL, 0);
+            spawn(|| {
+                println!("dereferencing");
+                // SAFETY: no memory is involved.
+                unsafe { libc::raise(libc::SIGSEGV) };
+                println!("SURVIVED");
+            })
+            .wait();
+        });
+        died_of_the_fault(&ended);
+    }
+
+    extern "C" fn with_one(signal: i32) {
+        // SAFETY: no memory is involved.
+        unsafe { libc::_exit(signal + 30) }
+    }
+
+    extern "C" fn with_three(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel hands it over.
+        unsafe { libc::_exit(signal + 40 + i32::from((*info).si_addr().is_null())) }
+    }
+
+    /// Of both kinds. They end the process, as no more can be done in them.
+    #[test]
+    fn handler_of_the_program_has_all_other_faults() {
+        let ended = child!(handler_of_the_program_has_all_other_faults, || {
+            action(libc::SIGSEGV, with_one as *const () as usize, 0);
+            spawn(null_dereference).wait();
+        });
+        assert_eq!(ended.status.code(), Some(SIGSEGV + 30), "{ended:#?}");
+    }
+
+    #[test]
+    fn handler_of_the_program_is_told_the_address() {
+        let ended = child!(handler_of_the_program_is_told_the_address, || {
+            let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            action(libc::SIGSEGV, with_three as *const () as usize, flags);
+            spawn(null_dereference).wait();
+        });
+        assert_eq!(ended.status.code(), Some(SIGSEGV + 41), "{ended:#?}");
+    }
+
+    /// On the thread's own stack, beside greenlets and in their hub's loop.
+    #[test]
+    fn stack_overflow_of_a_thread_is_told_by_std() {
+        let ended = child!(stack_overflow_of_a_thread_is_told_by_std, || {
+            let thread = std::thread::Builder::new().name("own".to_owned());
+            let thread = thread.spawn(|| {
+                spawn(yield_now).wait();
+                overflowing();
+            });
+            thread.unwrap().join().unwrap();
+        });
+        ended.aborted(&["thread 'own'", "has overflowed its stack"]);
+        assert!(!ended.err.contains("greenlet: "), "{ended:#?}");
+    }
+
+    /// The flags of the thread's alternate stack, and whether it has one.
+    fn has_alternate_stack() -> bool {
+        // SAFETY: it writes to what it is given.
+        unsafe {
+            let mut now: libc::stack_t = std::mem::zeroed();
+            assert_eq!(libc::sigaltstack(ptr::null(), &mut now), 0);
+            now.ss_flags & libc::SS_DISABLE == 0
+        }
+    }
+
+    /// Runs `body` on a thread that std has not made, and so without an alternate stack.
+    fn on_a_foreign_thread(body: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void) {
+        // SAFETY: the arguments are as they must be, and the thread is joined.
+        unsafe {
+            let mut thread = 0;
+            let made = libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut());
+            assert_eq!(made, 0);
+            assert_eq!(libc::pthread_join(thread, ptr::null_mut()), 0);
+        }
+    }
+
+    #[test]
+    fn stack_overflow_on_a_foreign_thread() {
+        extern "C" fn body(_: *mut libc::c_void) -> *mut libc::c_void {
+            Builder::new()
+                .name("guest")
+                .spawn(overflowing)
+                .unwrap()
+                .wait();
+            ptr::null_mut()
+        }
+        let ended = child!(stack_overflow_on_a_foreign_thread, || {
+            on_a_foreign_thread(body);
+        });
+        died_of_the_overflow(&ended, "greenlet 'guest' (#1) overflowed");
+    }
+
+    #[test]
+    fn alternate_stack_of_a_foreign_thread_goes_with_the_hub() {
+        extern "C" fn body(_: *mut libc::c_void) -> *mut libc::c_void {
+            assert!(!has_alternate_stack());
+            for _ in 0..2 {
+                run(|| {
+                    spawn(|| ()).wait();
+                    assert!(has_alternate_stack());
+                });
+                assert!(!has_alternate_stack());
+            }
+            ptr::null_mut()
+        }
+        let ended = child!(
+            alternate_stack_of_a_foreign_thread_goes_with_the_hub,
+            || {
+                on_a_foreign_thread(body);
+                // One of std's keeps its own.
+                std::thread::spawn(|| {
+                    assert!(has_alternate_stack());
+                    run(|| spawn(|| ()).wait());
+                    assert!(has_alternate_stack());
+                })
+                .join()
+                .unwrap();
+            }
+        );
+        ended.well();
+    }
 }
 
 // ---- how many there can be ----
@@ -116,8 +385,8 @@ fn stack_overflow_of_the_smallest_stack_kills_the_process() {
 #[cfg(target_os = "linux")]
 mod mappings {
     use super::*;
+    use greenlet::JoinError;
     use greenlet::sync::Event;
-    use greenlet::{JoinError, run};
     use std::fs;
     use std::rc::Rc;
 
@@ -153,7 +422,7 @@ mod mappings {
         });
         match ended.out.contains("SKIPPED") {
             true => println!("{}", ended.out),
-            false => died_of_the_overflow(&ended),
+            false => died_of_the_overflow(&ended, "#50001 overflowed its stack of 32 KiB"),
         }
     }
 
@@ -193,7 +462,7 @@ mod mappings {
         });
         match ended.out.contains("SKIPPED") {
             true => println!("{}", ended.out),
-            false => died_of_the_overflow(&ended),
+            false => died_of_the_overflow(&ended, "#65 overflowed its stack of 256 KiB"),
         }
     }
 

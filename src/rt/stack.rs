@@ -15,15 +15,27 @@
 //! the frames. What a greenlet that does little needs of all this is one page.
 
 #[cfg(target_os = "linux")]
+mod overflow;
+#[cfg(target_os = "linux")]
 mod slabs;
 
 #[cfg(not(target_os = "linux"))]
 use corosensei::stack::DefaultStack as Memory;
 use corosensei::stack::{Stack, StackPointer};
 #[cfg(target_os = "linux")]
+pub(crate) use overflow::{leave_thread, tell_overflows};
+#[cfg(target_os = "linux")]
 use slabs::Slot as Memory;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Elsewhere an overflow is a fault that nobody explains.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn tell_overflows(_: fn(usize, usize, &mut dyn std::fmt::Write) -> bool) {}
+
+/// See above.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn leave_thread() {}
 
 /// The smallest stack that all of std's own work fits on, a panic with a
 /// formatted backtrace included.
@@ -95,6 +107,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Whether that is its lowest address.
+    pub(crate) fn begins_at(self, address: usize) -> bool {
+        self.low == address
+    }
+
     /// Whether that address is in it.
     #[inline]
     pub(crate) fn contains(self, address: usize) -> bool {

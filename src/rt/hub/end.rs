@@ -6,6 +6,7 @@ use crate::rt::clock::Limit;
 use crate::rt::coroutine;
 use crate::rt::inbox::Mail;
 use crate::rt::report::report;
+use crate::rt::stack;
 use crate::rt::sync::MODELLED;
 use crate::rt::task::{FrameState, Site, Task};
 use crate::rt::watch;
@@ -65,6 +66,7 @@ impl Hub {
         let workers = idle.chain(hub.spare.take());
         let records = hub.records.take().iter().map(|r| r.origin.take()).collect();
         coroutine::reclaim_ended_hub(hub.origin.take(), records, workers);
+        stack::leave_thread();
     }
 
     /// The thread ends with greenlets left: nobody may wake them, those who wait

@@ -2,7 +2,7 @@
 
 use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
-use crate::rt::coroutine::{self, Worker};
+use crate::rt::coroutine;
 use crate::rt::task::Legacy;
 use crate::rt::{stack, trace};
 
@@ -14,7 +14,7 @@ impl Hub {
         }
         if self.spare.get().is_none() && self.live.get() == 0 {
             // Reserved before the first greenlet needs it.
-            let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
+            let spare = self.workers.take_or_start(stack::MIN_SIZE * 2, Hub::enter);
             self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
         }
         let recycled = self.free.borrow_mut().pop();

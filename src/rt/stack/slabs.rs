@@ -21,6 +21,7 @@
 //! stacks come from the oldest slab that has room, so that the youngest become empty, and an
 //! empty slab is unmapped, unless it is the only one with room.
 
+use super::overflow;
 use super::region::{Region, page_size};
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,6 +206,7 @@ impl Slabs {
         };
         let number = self.next;
         self.next += 1;
+        overflow::watch(region.low(), bytes, places);
         let slab = Slab {
             region,
             places,
@@ -238,6 +240,7 @@ impl Slabs {
     fn unmap(&mut self, bytes: usize, number: usize) {
         let class = self.classes.get_mut(&bytes).expect("the caller's");
         let slab = class.slabs.remove(&number).expect("the caller's");
+        overflow::forget(slab.region.low());
         class.open.remove(&number);
         class.places -= slab.places;
         self.mappings -= slab.mappings();
