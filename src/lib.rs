@@ -59,7 +59,7 @@
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | bodies that hand out values one by one, an iterator or by `resume` | [`Generator`], [`Yielder`] |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
-//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`stack_use`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
 //! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
@@ -220,7 +220,8 @@ pub use local::{Local, Unset};
 pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use statistics::{
-    HubStatistics, PoolStatistics, Runner, ThreadPoolStatistics, TimeSlice, statistics, time_slices,
+    HubStatistics, PoolStatistics, Runner, StackUse, ThreadPoolStatistics, TimeSlice,
+    measure_stacks, stack_use, statistics, time_slices,
 };
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};

@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/hub/look",
-        &["rt/hub", "rt/task", "rt/stack", "rt/watch"],
+        &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/watch"],
     ),
     (
         "rt/hub/record",

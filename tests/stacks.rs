@@ -502,3 +502,91 @@ mod mappings {
         ended.well();
     }
 }
+
+// ---- how much they use ----
+
+/// Stacks are used again and again, and each greenlet is told apart from those before it.
+#[cfg(target_os = "linux")]
+#[test]
+fn use_of_stacks_is_measured_by_place_and_size() {
+    use greenlet::{StackUse, measure_stacks, scope, stack_use};
+
+    /// Puts so many KiB into frames; returns the lowest address that it has seen.
+    #[inline(never)]
+    fn fill(kib: usize) -> usize {
+        let mut frame = [1u8; 1024];
+        let here = std::hint::black_box(&raw mut frame).addr();
+        match kib {
+            0 => here,
+            more => fill(more - 1).min(here),
+        }
+    }
+
+    /// How many bytes that has taken.
+    fn use_up(kib: usize) -> usize {
+        let here = 0u8;
+        std::hint::black_box(&raw const here).addr() - fill(kib)
+    }
+
+    let ended = child!(use_of_stacks_is_measured_by_place_and_size, || {
+        let spawns = |most: usize| {
+            let work = [0, most, 10, 1].map(|kib| spawn(move || use_up(kib)).join().unwrap());
+            work[1]
+        };
+        run(|| spawns(90));
+        assert_eq!(stack_use(), [], "off at the start");
+        measure_stacks(true);
+        let (most, sizes, elsewhere) = run(|| {
+            let most = spawns(60);
+            let sizes = [1024, 64].map(|kib| {
+                let size = Builder::new().stack_size(kib << 10);
+                let work = || {
+                    yield_now();
+                    use_up(15)
+                };
+                scope(|s| s.spawn_with(size, work).unwrap().join().unwrap())
+            });
+            // Those that are killed before they start have a turn too.
+            let killed = spawn(|| ());
+            killed.kill();
+            killed.wait();
+            // Other hubs measure too.
+            let other = || run(|| spawn(|| use_up(40)).join().unwrap());
+            let elsewhere = std::thread::spawn(other).join().unwrap();
+            measure_stacks(false);
+            yield_now();
+            greenlet::sleep(std::time::Duration::from_millis(1));
+            spawn(|| use_up(80)).wait();
+            (most, sizes, elsewhere)
+        });
+        let uses = stack_use();
+        let seen = |size: usize, greenlets: u64| -> Vec<usize> {
+            let it = |one: &&StackUse| (one.stack_size, one.greenlets) == (size, greenlets);
+            uses.iter().filter(it).map(|one| one.deepest).collect()
+        };
+        #[track_caller]
+        fn is_that(deepest: &[usize], used: usize) {
+            // What a greenlet has besides, and whole pages.
+            let expected = used..used + (20 << 10);
+            assert!(
+                matches!(deepest, [one] if expected.contains(one)),
+                "{deepest:?} {used}"
+            );
+        }
+        assert!(uses.is_sorted_by_key(|one| (one.spawned_at.line(), one.stack_size)));
+        is_that(&seen(256 << 10, 4), most);
+        is_that(&seen(1 << 20, 1), sizes[0]);
+        is_that(&seen(64 << 10, 1), sizes[1]);
+        let ones = seen(256 << 10, 1);
+        assert_eq!((ones.len(), ones[0]), (2, 16 << 10), "killed: {uses:#?}");
+        is_that(&ones[1..], elsewhere);
+        let line = uses[0].to_string();
+        assert!(
+            line.starts_with("tests/stacks.rs:") && line.ends_with("KiB of 256 KiB, 4 greenlets"),
+            "{line}"
+        );
+        measure_stacks(true);
+        assert_eq!(stack_use(), [], "begun anew");
+    });
+    ended.well();
+}

@@ -60,6 +60,8 @@ pub(crate) struct Worker<Y: 'static> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
     span: Span,
+    /// Its stack was renewed for the greenlet that it runs.
+    renewed: Cell<bool>,
     fiber: Fiber,
 }
 
@@ -83,6 +85,7 @@ impl<Y: 'static> Worker<Y> {
             coroutine: UnsafeCell::new(coroutine),
             size,
             span,
+            renewed: Cell::new(false),
             fiber: Fiber::new(),
         };
         // SAFETY: the stack has this place for it, large enough and aligned, and the stack
@@ -100,6 +103,17 @@ impl<Y: 'static> Worker<Y> {
     /// Where its stack is.
     pub(crate) fn span(&self) -> Span {
         self.span
+    }
+
+    /// Begins to measure how much of its stack is used. It must be idle.
+    pub(crate) fn begin_measure(&self) {
+        self.renewed.set(stack::renew(self.span));
+    }
+
+    /// How many bytes have been used since [`begin_measure`](Worker::begin_measure), if that
+    /// was called.
+    pub(crate) fn end_measure(&self) -> Option<usize> {
+        self.renewed.take().then(|| stack::depth(self.span))
     }
 
     /// Whether the caller runs on this worker's stack.

@@ -127,9 +127,44 @@ pub(crate) fn span(stack: &ColouredStack) -> Span {
     }
 }
 
+/// The highest bytes of a stack, on which an idle coroutine's own frames are: what is used of
+/// them is not told apart.
+pub(crate) const LEAST_DEPTH: usize = 16 * 1024;
+
+/// Gives a stack's memory back, but for the highest [`LEAST_DEPTH`] bytes, so that [`depth`] can
+/// tell what is used from now on. Nobody may run on it, and whoever did must have ended: the hub
+/// asks for it before a greenlet's first turn. False where that cannot be had.
+pub(crate) fn renew(span: Span) -> bool {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        region::renew(span.low, span.high - span.low - LEAST_DEPTH)
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    {
+        let _ = span;
+        false
+    }
+}
+
+/// How far down a stack has been used since [`renew`], in bytes, by whole pages.
+pub(crate) fn depth(span: Span) -> usize {
+    let (low, pages) = pages(span).unwrap_or((span.high, Vec::new()));
+    let page = (span.high - low).checked_div(pages.len()).unwrap_or(0);
+    let lowest = pages.iter().position(|&page| page & 1 == 1);
+    let used = lowest.map_or(0, |lowest| span.high - low - lowest * page);
+    used.max(LEAST_DEPTH)
+}
+
 /// How many bytes of a stack are in memory: what has been touched since it was made, by whole
 /// pages, by all who have run on it. `None` where the system does not tell.
 pub(crate) fn touched(span: Span) -> Option<usize> {
+    let (low, pages) = pages(span)?;
+    let page = (span.high - low).checked_div(pages.len())?;
+    Some(pages.iter().filter(|&&page| page & 1 == 1).count() * page)
+}
+
+/// Where the pages of a stack begin, and for each in its lowest bit whether it is in memory.
+fn pages(span: Span) -> Option<(usize, Vec<u8>)> {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
         let page = region::page_size();
@@ -141,7 +176,7 @@ pub(crate) fn touched(span: Span) -> Option<usize> {
         // SAFETY: it writes a byte for each page of the length to `pages`, which has as many;
         // of the stack it neither reads nor writes anything.
         let told = unsafe { libc::mincore(at, len, pages.as_mut_ptr()) } == 0;
-        told.then(|| pages.iter().filter(|&&page| page & 1 == 1).count() * page)
+        told.then_some((low, pages))
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
     {
@@ -203,6 +238,15 @@ mod region {
 
     /// Installs guard pages that need no mapping of their own; not in every libc's headers yet.
     const MADV_GUARD_INSTALL: libc::c_int = 102;
+
+    /// Gives the memory of a stack back, from an address on; guards in it stay.
+    #[cfg(not(miri))]
+    pub(super) fn renew(low: usize, len: usize) -> bool {
+        let low = ptr::with_exposed_provenance_mut(low);
+        // SAFETY: memory of a stack of which nobody has use, as `stack::renew` demands of the
+        // hub: frames that have ended, at whole pages.
+        unsafe { libc::madvise(low, len, libc::MADV_DONTNEED) == 0 }
+    }
 
     /// One mapping, from a page to a page.
     pub(super) struct Region {

@@ -116,6 +116,9 @@ impl Hub {
     /// runs on that stack: nobody gets it before the loop runs again.
     pub(super) fn finish(&self, record: RecordRef, on_spare: bool) {
         trace::ended(&record.task, record.id());
+        if self.observed.get() != 0 {
+            self.observe_end(record);
+        }
         let worker = record.worker.take().expect("it runs on one");
         if on_spare {
             self.spare.set(Some(worker));
