@@ -59,7 +59,7 @@
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | bodies that hand out values one by one, an iterator or by `resume` | [`Generator`], [`Yielder`] |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
-//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`stack_use`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
 //! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
@@ -164,10 +164,13 @@
 //! - A destructor that runs because of a panic, kill or expiry cannot wait; use
 //!   [`finally`]. One that waits at other times should do so in a [`shield`], or a
 //!   pending kill unwinds out of it.
-//! - An overflow of a greenlet's stack hits a guard page and ends the process. Stacks
+//! - An overflow of a greenlet's stack hits a guard page and ends the process. On Linux a
+//!   handler of SIGSEGV, installed with the first stack, says on stderr whose it was, how large
+//!   and where spawned; other faults go to the handler that was there before. Stacks
 //!   take 256 KiB of address space unless a [`Builder`] says otherwise, and only
-//!   touched pages cost memory. On Linux before 6.13 the system's limit on mappings
-//!   allows about 32,000 at once.
+//!   touched pages cost memory. On Linux before 6.13, and in a process that
+//!   locks its memory, two thirds of the system's limit on mappings (`vm.max_map_count`) are
+//!   for their guards: about 21,000 stacks at once, and an error for those beyond.
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
 //! - Do not fork while greenlets are alive.
 //! - Sockets and signals are for Unix only; the rest is for Windows too.
@@ -217,7 +220,8 @@ pub use local::{Local, Unset};
 pub use pool::{Imap, MapError, Pool, PoolFull};
 pub use scope::{Scope, ScopedGreenlet, finally, no_switch, run, scope, shield};
 pub use statistics::{
-    HubStatistics, PoolStatistics, Runner, ThreadPoolStatistics, TimeSlice, statistics, time_slices,
+    HubStatistics, PoolStatistics, Runner, StackUse, ThreadPoolStatistics, TimeSlice,
+    measure_stacks, stack_use, statistics, time_slices,
 };
 pub use thread_pool::{ThreadPool, unblock};
 pub use timeout::{Timeout, TimeoutHandle, timeout};

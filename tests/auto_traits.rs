@@ -15,8 +15,8 @@ use greenlet::{
     AsCompleted, Builder, Current, Dump, Elapsed, Generator, GeneratorState, Greenlet,
     GreenletDump, GreenletState, Group, HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics,
     HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull,
-    PoolStatistics, Runner, Scope, ScopedGreenlet, ThreadPool, ThreadPoolStatistics, TimeSlice,
-    Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
+    PoolStatistics, Runner, Scope, ScopedGreenlet, StackUse, ThreadPool, ThreadPoolStatistics,
+    TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -174,6 +174,7 @@ fn the_table() {
         GreenletState:                        true  true;
         HubStatistics:                        true  true;
         Runner:                               true  true;
+        StackUse:                             true  true;
         TimeSlice:                            true  true;
         HeldUp:                               true  true;
         Watchdog:                             true  true;

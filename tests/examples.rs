@@ -90,6 +90,41 @@ fn the_generators_print_what_generators_out_says() {
     assert!(generators.status.success());
 }
 
+/// Its figures are the machine's; how many there are is not.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_million_says_what_each_costs() {
+    let mut million = Command::new(example("million"));
+    million.args(["3000", "128"]);
+    let said = run(million);
+    assert_eq!(text(&said.stderr), "");
+    assert!(said.status.success());
+    let out = text(&said.stdout);
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[0], "3000 greenlets with stacks of 128 KiB; each:");
+    let begins: Vec<_> = lines[1..]
+        .iter()
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(begins, ["unstarted", "parked", "woken", "ended"]);
+    let bytes = |line: &str| -> usize {
+        let (_, rest) = line.split_once("; ").unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    let (unstarted, parked) = (bytes(lines[1]), bytes(lines[2]));
+    // A page at least, and not the whole stack.
+    assert!(unstarted < 4096, "{lines:#?}");
+    assert!((4096..64 << 10).contains(&parked), "{lines:#?}");
+
+    for wrong in [&["x"][..], &["0"], &["1", "64", "2"]] {
+        let mut million = Command::new(example("million"));
+        million.args(wrong);
+        let said = run(million);
+        assert_eq!(said.status.code(), Some(2));
+        assert!(text(&said.stderr).starts_with("usage: million"));
+    }
+}
+
 #[test]
 fn a_round_of_the_soak_sums_up_in_its_last_line() {
     let soak = soak(&["--seconds", "0", "--seed", "18446744073709551615"]);

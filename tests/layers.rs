@@ -13,6 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/clock", &[]),
     ("rt/report", &[]),
     ("rt/stack", &[]),
+    ("rt/stack/slabs", &["rt/stack"]),
+    ("rt/stack/overflow", &["rt/stack"]),
     ("rt/timers", &[]),
     ("rt/coroutine", &["rt/stack"]),
     ("rt/inbox", &[]),
@@ -36,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/hub/look",
-        &["rt/hub", "rt/task", "rt/stack", "rt/watch"],
+        &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/watch"],
     ),
     (
         "rt/hub/record",
@@ -61,10 +63,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/hub/greenlets",
         &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/trace"],
     ),
-    ("rt/hub/stacks", &["rt/hub", "rt/coroutine"]),
+    ("rt/hub/stacks", &["rt/hub", "rt/coroutine", "rt/stack"]),
     (
         "rt/hub/end",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/watch"],
+        &[
+            "rt/hub",
+            "rt/task",
+            "rt/inbox",
+            "rt/coroutine",
+            "rt/stack",
+            "rt/watch",
+        ],
     ),
     (
         "rt/park",
@@ -247,6 +256,8 @@ const UNSAFE: &[&str] = &[
     "rt/wait/side",
     "rt/coroutine",
     "rt/stack",
+    // A handler of signals.
+    "rt/stack/overflow",
 ];
 
 /// Files that may contain `unsafe impl`s of lock_api's traits and their `unsafe fn`s, but no
@@ -381,7 +392,8 @@ fn unsafe_stands_where_it_may() {
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, `rt/watch` shows what runs, on purpose: they order nothing, and loom must not explore them.
+/// counts colours, has the process's slabs and a handler of signals, `rt/watch` shows what runs, on purpose: they order nothing, and loom must
+/// not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
@@ -404,6 +416,8 @@ fn one_file_names_the_synchronisation() {
                 "rt/hub",
                 "rt/hub/idle",
                 "rt/stack",
+                "rt/stack/slabs",
+                "rt/stack/overflow",
                 "rt/task",
                 "rt/task/locals",
                 "rt/watch"

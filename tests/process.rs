@@ -4,15 +4,20 @@
 
 #![cfg(unix)]
 
+#[macro_use]
+mod child;
+
+use child::HANGS;
+#[cfg(target_os = "linux")]
+use child::{child_of, executable};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -26,101 +31,6 @@ use greenlet::{
 };
 #[cfg(target_os = "linux")]
 use greenlet::{Greenlet, HubHandle, JoinError};
-
-const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
-const SIGABRT: i32 = 6;
-const SIGBUS: i32 = 7;
-const SIGSEGV: i32 = 11;
-/// A child that takes so long hangs.
-const HANGS: Duration = Duration::from_secs(30);
-
-/// How a child ended.
-#[derive(Debug)]
-struct Ended {
-    status: ExitStatus,
-    out: String,
-    err: String,
-}
-
-/// In the child: runs the scenario. In the parent: runs the child and returns how it ended.
-fn child(test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
-    child_of(Command::new(executable()), test, scenario, run)
-}
-
-fn executable() -> PathBuf {
-    std::env::current_exe().unwrap()
-}
-
-/// As `child`, by a command that runs the executable with the arguments that are added.
-fn child_of(mut command: Command, test: &str, scenario: &str, run: impl FnOnce()) -> Option<Ended> {
-    if let Ok(wanted) = std::env::var(SCENARIO) {
-        if wanted == scenario {
-            run();
-            println!("CAME TO ITS END");
-        }
-        return None;
-    }
-    let mut process = command
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(SCENARIO, scenario)
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (out, err) = (
-        process.stdout.take().unwrap(),
-        process.stderr.take().unwrap(),
-    );
-    let (sender, receiver) = mpsc::channel();
-    let read = |mut pipe: Box<dyn Read + Send>| {
-        let sender = sender.clone();
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            pipe.read_to_end(&mut bytes).unwrap();
-            sender.send(()).unwrap();
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let (out, err) = (read(Box::new(out)), read(Box::new(err)));
-    let in_time = (0..2).all(|_| receiver.recv_timeout(HANGS).is_ok());
-    if !in_time {
-        process.kill().unwrap();
-    }
-    let status = process.wait().unwrap();
-    let (out, err) = (out.join().unwrap(), err.join().unwrap());
-    assert!(in_time, "{scenario} hangs\n{out}\n{err}");
-    Some(Ended { status, out, err })
-}
-
-macro_rules! child {
-    ($test:ident, $run:expr) => {
-        match child(stringify!($test), stringify!($test), $run) {
-            Some(ended) => ended,
-            None => return,
-        }
-    };
-}
-
-impl Ended {
-    #[track_caller]
-    fn well(&self) {
-        assert!(
-            self.status.success() && self.out.contains("CAME TO ITS END"),
-            "{self:#?}"
-        );
-    }
-
-    #[track_caller]
-    fn aborted(&self, parts: &[&str]) {
-        assert_eq!(self.status.signal(), Some(SIGABRT), "{self:#?}");
-        assert!(!self.out.contains("CAME TO ITS END"), "{self:#?}");
-        for part in parts {
-            assert!(self.err.contains(part), "stderr lacks {part:?}: {self:#?}");
-        }
-    }
-}
 
 struct OnDrop<F: FnMut()>(F);
 
@@ -136,108 +46,6 @@ fn text(payload: &(dyn Any + Send)) -> String {
         .map(|s| (*s).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default()
-}
-
-// ---- stack overflow ----
-
-/// Needs `frames` frames of a kilobyte.
-#[inline(never)]
-fn deep(frames: usize) -> u64 {
-    let mut frame = [1u8; 1024];
-    std::hint::black_box(&mut frame);
-    match frames {
-        0 => 0,
-        n => deep(n - 1) + u64::from(std::hint::black_box(frame)[n % 1024]),
-    }
-}
-
-/// One frame much larger than any guard page.
-#[inline(never)]
-fn wide() -> u64 {
-    let mut frame = [1u8; 4 << 20];
-    std::hint::black_box(&mut frame);
-    u64::from(std::hint::black_box(frame)[123_456])
-}
-
-/// The sizes that should do are done, so that the overflow is one.
-#[test]
-fn stack_overflow_is_none_within_the_size_asked_for() {
-    for size in [32 * 1024, 256 * 1024, 4 << 20] {
-        let half = size / 2 / 1024;
-        let g = Builder::new()
-            .stack_size(size)
-            .spawn(move || deep(half / 2));
-        assert_eq!(g.unwrap().join().unwrap(), half as u64 / 2);
-    }
-}
-
-#[track_caller]
-fn died_of_the_overflow(ended: &Ended) {
-    let signal = ended.status.signal();
-    assert!(
-        [Some(SIGSEGV), Some(SIGBUS), Some(SIGABRT)].contains(&signal),
-        "{ended:#?}"
-    );
-    assert!(ended.out.contains("overflowing"), "{ended:#?}");
-    assert!(
-        !ended.out.contains("SURVIVED") && !ended.out.contains("CORRUPT"),
-        "{ended:#?}"
-    );
-}
-
-/// Neighbours whose stacks lie beside the overflowing one and would notice if it reached them.
-fn overflow_among_neighbours(overflow: fn() -> u64) {
-    let neighbours: Vec<_> = (0..64)
-        .map(|i: usize| {
-            spawn(move || {
-                let mut mine = [i as u8; 100 * 1024];
-                std::hint::black_box(&mut mine);
-                yield_now();
-                yield_now();
-                if mine.iter().any(|&b| b != i as u8) {
-                    println!("CORRUPT");
-                }
-            })
-        })
-        .collect();
-    let culprit = spawn(move || {
-        println!("overflowing");
-        println!("SURVIVED {}", overflow());
-    });
-    neighbours.into_iter().for_each(|g| g.wait());
-    culprit.wait();
-}
-
-#[test]
-fn stack_overflow_by_recursion_kills_the_process() {
-    let ended = child!(stack_overflow_by_recursion_kills_the_process, || {
-        overflow_among_neighbours(|| deep(1 << 20));
-    });
-    died_of_the_overflow(&ended);
-}
-
-#[test]
-fn stack_overflow_by_one_large_frame_kills_the_process() {
-    let ended = child!(stack_overflow_by_one_large_frame_kills_the_process, || {
-        overflow_among_neighbours(wide);
-    });
-    died_of_the_overflow(&ended);
-}
-
-#[test]
-fn stack_overflow_of_the_smallest_stack_kills_the_process() {
-    let ended = child!(
-        stack_overflow_of_the_smallest_stack_kills_the_process,
-        || {
-            let small = Builder::new().stack_size(32 * 1024);
-            let g = small.spawn(|| {
-                println!("overflowing");
-                println!("SURVIVED {}", deep(200));
-            });
-            g.unwrap().wait();
-        }
-    );
-    died_of_the_overflow(&ended);
 }
 
 // ---- waits while panicking that cannot say no ----

@@ -13,8 +13,8 @@
 //!    greenlet's by the loop of its hub, which is not re-entered; a generator's by
 //!    the one who has the generator to itself (`&mut`);
 //! 2. a [`Yielder`] is used only by what runs on its stack;
-//! 3. memory made by [`leak`] is given back by [`Origin::reclaim`] only when nobody
-//!    can reach it any more.
+//! 3. memory made by [`leak`] is given back by [`Origin::reclaim`], and a worker's stack by
+//!    [`Retired::reclaim`], only when nobody can reach it any more.
 
 use super::report::report;
 use super::stack::{self, ColouredStack, Span};
@@ -54,20 +54,24 @@ impl<Y> Yielder<Y> {
 /// end. `None` ends the worker.
 pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 
-/// A coroutine on a stack of its own that runs greenlet after greenlet.
+/// A coroutine on a stack of its own that runs greenlet after greenlet. It lies at the top of
+/// that stack, next to what a switch touches there.
 pub(crate) struct Worker<Y: 'static> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
     size: usize,
     span: Span,
+    /// Its stack was renewed for the greenlet that it runs.
+    renewed: Cell<bool>,
     fiber: Fiber,
-    origin: Origin<Self>,
 }
 
 impl<Y: 'static> Worker<Y> {
     /// A worker on a fresh stack; `entry` runs at its first resume.
     pub(crate) fn start(size: usize, entry: Entry<Y>) -> io::Result<&'static Self> {
+        const { assert!(size_of::<Self>() <= stack::RESERVED && align_of::<Self>() <= 16) };
         let stack = stack::allocate(size)?;
         let span = stack::span(&stack);
+        let place = stack.reserved().cast::<Self>();
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // If anything unwound out of `entry`, it would unwind the hub's
             // loop under the feet of other greenlets.
@@ -77,13 +81,19 @@ impl<Y: 'static> Worker<Y> {
             }
             std::mem::forget(bomb);
         });
-        Ok(leak(Worker {
+        let worker = Worker {
             coroutine: UnsafeCell::new(coroutine),
             size,
             span,
+            renewed: Cell::new(false),
             fiber: Fiber::new(),
-            origin: Origin::new(),
-        }))
+        };
+        // SAFETY: the stack has this place for it, large enough and aligned, and the stack
+        // lives until the worker is read out of it again.
+        Ok(unsafe {
+            place.write(worker);
+            &*place
+        })
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -93,6 +103,17 @@ impl<Y: 'static> Worker<Y> {
     /// Where its stack is.
     pub(crate) fn span(&self) -> Span {
         self.span
+    }
+
+    /// Begins to measure how much of its stack is used. It must be idle.
+    pub(crate) fn begin_measure(&self) {
+        self.renewed.set(stack::renew(self.span));
+    }
+
+    /// How many bytes have been used since [`begin_measure`](Worker::begin_measure), if that
+    /// was called.
+    pub(crate) fn end_measure(&self) -> Option<usize> {
+        self.renewed.take().then(|| stack::depth(self.span))
     }
 
     /// Whether the caller runs on this worker's stack.
@@ -113,19 +134,28 @@ impl<Y: 'static> Worker<Y> {
         }
     }
 
-    /// Ends an idle worker, whose `entry` must answer `None`. Its stack goes with
-    /// its memory.
-    #[must_use = "its memory goes to `reclaim_ended_hub`"]
-    pub(crate) fn retire(&'static self) -> Origin<Self> {
+    /// Ends an idle worker, whose `entry` must answer `None`.
+    #[must_use = "its stack is given back by `reclaim`"]
+    pub(crate) fn retire(&'static self) -> Retired<Y> {
         let ended = self.resume().is_none();
         assert!(ended, "a worker that is retired has no greenlet");
-        self.origin.take()
+        Retired(NonNull::from(self))
     }
 }
 
-impl<Y> Leaked for Worker<Y> {
-    fn origin(&self) -> &Origin<Self> {
-        &self.origin
+/// A worker that has ended: nothing of it is left but its stack.
+pub(crate) struct Retired<Y: 'static>(NonNull<Worker<Y>>);
+
+impl<Y> Retired<Y> {
+    /// Gives the stack back.
+    ///
+    /// This is not `unsafe` to call only because its callers are the hub's, which has taken
+    /// the worker out of all places before it retired it, and forgets it now.
+    pub(crate) fn reclaim(self) {
+        // SAFETY: nobody else has a use for it. It is read out of the stack first, which it
+        // owns and which goes with it.
+        let worker = unsafe { self.0.read() };
+        drop(worker);
     }
 }
 
@@ -293,15 +323,12 @@ pub(crate) fn leak<T: Leaked>(value: T) -> &'static T {
 /// timer, node or ready queue names one, and no worker has anything to run), that
 /// the thread no longer knows the hub, and that it runs on the root, outside the
 /// hub's loop (rule 3). Neither it nor who calls it has the hub as an argument.
-pub(crate) fn reclaim_ended_hub<H, R, Y>(
+pub(crate) fn reclaim_ended_hub<H, R, Y: 'static>(
     hub: Origin<H>,
     records: Vec<Origin<R>>,
-    workers: Vec<Origin<Worker<Y>>>,
+    workers: impl Iterator<Item = &'static Worker<Y>>,
 ) {
-    for worker in workers {
-        // SAFETY: see above.
-        unsafe { worker.reclaim() };
-    }
+    workers.map(Worker::retire).for_each(Retired::reclaim);
     for record in records {
         // SAFETY: see above.
         unsafe { record.reclaim() };

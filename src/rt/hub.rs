@@ -262,7 +262,7 @@ impl Hub {
             current: Cell::new(root),
             budget: Cell::new(BUDGET),
             switches: Cell::new(0),
-            observed: Cell::new(0),
+            observed: Cell::new(watch::mode() & watch::MEASURED),
             turn_began: Cell::new(Instant::now()),
             root,
             clock: Clock::real(),

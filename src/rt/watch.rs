@@ -1,10 +1,13 @@
 //! What other threads may see of a hub: which there are, and what runs on each.
 //!
-//! A hub's data belong to its thread. Three things are shared, and nothing is decided by them,
+//! A hub's data belong to its thread. Four things are shared, and nothing is decided by them,
 //! hence std's locks and atomics here, which a model checker need not explore:
 //!
 //! - the list of hubs, each from its making to its end, with its inbox, by which it can be asked;
-//! - what is to be watched ([`WATCHED`], [`TIMED`]), which each hub reads once a turn;
+//! - what is to be watched ([`WATCHED`], [`TIMED`], [`MEASURED`]), which each hub reads once a
+//!   turn;
+//! - how much of their stacks greenlets have used, by where they were spawned: only while that is
+//!   measured;
 //! - a hub's [`Pulse`], written only while somebody watches: one word for each switch, and who
 //!   is in each record at its first turn.
 //!
@@ -23,6 +26,8 @@ use std::thread::Thread;
 pub(crate) const WATCHED: usize = 1;
 /// Hubs measure their slices.
 pub(crate) const TIMED: usize = 2;
+/// Hubs measure how much of their stacks greenlets use.
+pub(crate) const MEASURED: usize = 4;
 
 /// Who has run, or runs: known beyond its end.
 #[derive(Clone, Debug)]
@@ -158,16 +163,16 @@ pub(crate) fn hubs() -> Vec<Entry> {
     lock(&HUBS).clone()
 }
 
-/// How many want hubs to publish what runs; and whether slices are measured.
+/// How many want hubs to publish what runs; and what is measured.
 static WATCHERS: AtomicUsize = AtomicUsize::new(0);
-static SLICES: AtomicUsize = AtomicUsize::new(0);
+static MEASURES: AtomicUsize = AtomicUsize::new(0);
 
 /// What hubs are to do, as bits.
 #[inline]
 pub(super) fn mode() -> usize {
     // Relaxed: settings, they order nothing.
     let watched = WATCHERS.load(Ordering::Relaxed) > 0;
-    (usize::from(watched) * WATCHED) | SLICES.load(Ordering::Relaxed)
+    (usize::from(watched) * WATCHED) | MEASURES.load(Ordering::Relaxed)
 }
 
 /// While this lives, hubs publish what runs, each from its next turn on.
@@ -187,9 +192,60 @@ impl Drop for Watching {
     }
 }
 
-/// Whether hubs measure their slices.
-pub(crate) fn set_timed(timed: bool) {
-    SLICES.store(usize::from(timed) * TIMED, Ordering::Relaxed);
+/// Whether hubs measure that; returns whether they did.
+pub(crate) fn set_measured(what: usize, on: bool) -> bool {
+    let before = match on {
+        true => MEASURES.fetch_or(what, Ordering::Relaxed),
+        false => MEASURES.fetch_and(!what, Ordering::Relaxed),
+    };
+    before & what != 0
+}
+
+/// Greenlets that were spawned by one call, with stacks of one size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Use {
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) size: usize,
+    /// How many have ended.
+    pub(crate) ended: u64,
+    /// How many bytes the deepest has used.
+    pub(crate) most: usize,
+}
+
+/// Sorted by place and size.
+static USES: Mutex<Vec<Use>> = Mutex::new(Vec::new());
+
+/// What was measured since [`forget_uses`].
+pub(crate) fn uses() -> Vec<Use> {
+    lock(&USES).clone()
+}
+
+pub(crate) fn forget_uses() {
+    lock(&USES).clear();
+}
+
+/// A greenlet has ended that used so many bytes of its stack.
+pub(super) fn add_use(place: &'static Location<'static>, size: usize, used: usize) {
+    fn key(place: &'static Location<'static>, size: usize) -> (&'static str, u32, u32, usize) {
+        (place.file(), place.line(), place.column(), size)
+    }
+    let mut uses = lock(&USES);
+    let wanted = key(place, size);
+    match uses.binary_search_by(|it| key(it.place, it.size).cmp(&wanted)) {
+        Ok(at) => {
+            uses[at].ended += 1;
+            uses[at].most = uses[at].most.max(used);
+        }
+        Err(at) => {
+            let new = Use {
+                place,
+                size,
+                ended: 1,
+                most: used,
+            };
+            uses.insert(at, new);
+        }
+    }
 }
 
 static BYSTANDERS: AtomicUsize = AtomicUsize::new(0);

@@ -3,9 +3,10 @@
 use super::record::Life;
 use super::{HUB, Hub};
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::{self, Worker};
+use crate::rt::coroutine;
 use crate::rt::inbox::Mail;
 use crate::rt::report::report;
+use crate::rt::stack;
 use crate::rt::sync::MODELLED;
 use crate::rt::task::{Expiry, Site, Task};
 use crate::rt::watch;
@@ -62,9 +63,10 @@ impl Hub {
         refuse(mail);
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
         let idle = hub.workers.take_all().chain(hub.sides.take_all());
-        let workers = idle.chain(hub.spare.take()).map(Worker::retire).collect();
+        let workers = idle.chain(hub.spare.take());
         let records = hub.records.take().iter().map(|r| r.origin.take()).collect();
         coroutine::reclaim_ended_hub(hub.origin.take(), records, workers);
+        stack::leave_thread();
     }
 
     /// The thread ends with greenlets left: nobody may wake them, those who wait

@@ -2,7 +2,7 @@
 
 use super::record::Life;
 use super::{Hub, Key, Record, RecordRef, Refusal, Spawn};
-use crate::rt::coroutine::{self, Worker};
+use crate::rt::coroutine;
 use crate::rt::{stack, trace};
 
 impl Hub {
@@ -13,7 +13,7 @@ impl Hub {
         }
         if self.spare.get().is_none() && self.live.get() == 0 {
             // Reserved before the first greenlet needs it.
-            let spare = Worker::start(stack::MIN_SIZE * 2, Hub::enter);
+            let spare = self.workers.take_or_start(stack::MIN_SIZE * 2, Hub::enter);
             self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
         }
         let Some(record) = self.free.take() else {
@@ -113,6 +113,9 @@ impl Hub {
     /// runs on that stack: nobody gets it before the loop runs again.
     pub(super) fn finish(&self, record: RecordRef, on_spare: bool) {
         trace::ended(&record.task, record.id());
+        if self.observed.get() != 0 {
+            self.observe_end(record);
+        }
         let worker = record.worker.take().expect("it runs on one");
         if on_spare {
             self.spare.set(Some(worker));

@@ -2,9 +2,10 @@
 
 use super::record::{Birth, Life};
 use super::{Hub, RecordRef};
+use crate::rt::coroutine::Worker;
 use crate::rt::stack;
 use crate::rt::task::{Expiry, Name, Site};
-use crate::rt::watch::{self, TIMED, WATCHED, Who};
+use crate::rt::watch::{self, MEASURED, TIMED, WATCHED, Who};
 use std::time::{Duration, Instant};
 
 /// How far a greenlet is.
@@ -174,6 +175,20 @@ impl Hub {
     pub(super) fn observe_start(&self, record: RecordRef) {
         if self.observed.get() & WATCHED != 0 {
             self.pulse.enter(record.index, self.who(record));
+        }
+        if self.observed.get() & MEASURED != 0
+            && let Some(worker) = record.worker.get()
+        {
+            worker.begin_measure();
+        }
+    }
+
+    /// A greenlet ends while it is observed, on its own stack.
+    #[cold]
+    pub(super) fn observe_end(&self, record: RecordRef) {
+        let used = record.worker.get().and_then(Worker::end_measure);
+        if let (Some(used), Some(birth)) = (used, record.birth()) {
+            watch::add_use(birth.place, record.stack_size.get(), used);
         }
     }
 

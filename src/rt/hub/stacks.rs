@@ -1,8 +1,10 @@
 //! Stacks that a hub keeps, and those that lie beside its greenlets' own.
 
-use super::{Hub, HubRef, WorkerRef};
+use super::{Hub, HubRef, Record, WorkerRef};
 use crate::rt::coroutine::{Entry, Errand, Worker, Yielder};
+use crate::rt::stack;
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
@@ -12,7 +14,16 @@ use std::rc::Rc;
 pub(super) struct Stacks(RefCell<Vec<(usize, Vec<WorkerRef>)>>);
 
 impl Stacks {
-    pub(super) fn take(&self, size: usize) -> Option<WorkerRef> {
+    /// An idle worker of that size, or else a new one.
+    pub(super) fn take_or_start(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
+        if let Some(worker) = self.take(size) {
+            return Ok(worker);
+        }
+        stack::tell_overflows(tell_overflow);
+        Worker::start(size, entry)
+    }
+
+    fn take(&self, size: usize) -> Option<WorkerRef> {
         let mut classes = self.0.borrow_mut();
         let class = classes.iter_mut().find(|(class, _)| *class == size);
         class.and_then(|(_, idle)| idle.pop())
@@ -34,6 +45,45 @@ impl Stacks {
     }
 }
 
+/// Writes who has overflowed the stack with that lowest address, if one of this thread has. It
+/// is called by a signal handler, in the middle of anything.
+fn tell_overflow(low: usize, kib: usize, out: &mut dyn fmt::Write) -> bool {
+    let Some(hub) = Hub::get() else {
+        return false;
+    };
+    // What cannot be written is left out.
+    let _ = write_overflow(hub.current(), low, kib, out);
+    true
+}
+
+fn write_overflow(
+    record: &Record,
+    low: usize,
+    kib: usize,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    let worker = record.worker.get();
+    let is_own = worker.is_some_and(|worker| worker.span().begins_at(low));
+    if !is_own {
+        write!(
+            out,
+            "the body of a generator overflowed its stack of {kib} KiB; driven by "
+        )?;
+    }
+    match record.name.try_borrow().as_deref() {
+        Ok(Some(name)) => write!(out, "greenlet '{name}' (#{})", record.id())?,
+        _ if record.id() == 0 => out.write_str("the root")?,
+        _ => write!(out, "greenlet #{}", record.id())?,
+    }
+    if is_own {
+        write!(out, " overflowed its stack of {kib} KiB")?;
+    }
+    match record.birth() {
+        Some(birth) => write!(out, "; spawned at {}", birth.place),
+        None => Ok(()),
+    }
+}
+
 /// What `wait/side.rs` needs of the hub.
 impl Hub {
     /// A worker for an errand, which waits for it in the hub. `entry` is the same for all.
@@ -43,8 +93,7 @@ impl Hub {
         entry: Entry<HubRef>,
         errand: Rc<dyn Errand<HubRef>>,
     ) -> io::Result<WorkerRef> {
-        let pooled = self.sides.take(size);
-        let worker = pooled.map_or_else(|| Worker::start(size, entry), Ok)?;
+        let worker = self.sides.take_or_start(size, entry)?;
         self.errand.set(Some(errand));
         Ok(worker)
     }

@@ -2,7 +2,7 @@
 
 use super::record::Life;
 use super::{BUDGET, Hub, HubRef, Key, RecordRef};
-use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Worker, Yielder};
+use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
 use crate::rt::trace;
@@ -50,8 +50,7 @@ impl Hub {
     #[inline(never)]
     fn start(&'static self, record: RecordRef) -> HubRef {
         let size = record.stack_size.get();
-        let pooled = self.workers.take(size);
-        let worker = match pooled.map_or_else(|| Worker::start(size, Hub::enter), Ok) {
+        let worker = match self.workers.take_or_start(size, Hub::enter) {
             Ok(worker) => worker,
             Err(error) => {
                 record.no_stack.set(Some(error));
