@@ -1,14 +1,16 @@
 //! The auto traits of every public type, as a table: a change breaks it loudly.
 
 use greenlet::sync::{
-    ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierWaitResult,
-    BoundedSemaphore, Broadcast, BroadcastError, BroadcastReader, BroadcastStatistics, Condvar,
-    CondvarStatistics, Event, EventStatistics, GetError, GreenletId, IntoIter, Iter, Latch, Lazy,
-    LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once, OnceCell, OwnedPermit, Permit,
+    ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierStatistics,
+    BarrierWaitResult, BoundedSemaphore, Broadcast, BroadcastError, BroadcastReader,
+    BroadcastStatistics, Condvar, CondvarStatistics, Event, EventStatistics, GetError, GreenletId,
+    IntoIter, Iter, Latch, LatchStatistics, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard,
+    MutexStatistics, Notify, NotifyStatistics, Once, OnceCell, OnceStatistics, OwnedPermit, Permit,
     PriorityQueue, PutError, Queue, QueueStatistics, RawMutex, RawRwLock, Receiver, ReentrantMutex,
-    ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
-    RwLockWriteGuard, Semaphore, SemaphoreStatistics, Sender, Slot, TryIter, WaitGroup, Watch,
-    WatchError, WatchReader, WatchStatistics, WeakSender,
+    ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard, RwLockStatistics,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics, Sender, Slot,
+    TryIter, WaitGroup, WaitGroupStatistics, Watch, WatchError, WatchReader, WatchStatistics,
+    WeakSender,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
@@ -185,6 +187,13 @@ fn the_table() {
         CondvarStatistics:                    true  true;
         WatchStatistics:                      true  true;
         BroadcastStatistics:                  true  true;
+        BarrierStatistics:                    true  true;
+        LatchStatistics:                      true  true;
+        WaitGroupStatistics:                  true  true;
+        NotifyStatistics:                     true  true;
+        OnceStatistics:                       true  true;
+        MutexStatistics:                      true  true;
+        RwLockStatistics:                     true  true;
         PoolStatistics:                       true  true;
         ThreadPoolStatistics:                 true  true;
     }

@@ -86,6 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/wait/select",
         &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
     ),
+    ("rt/wait/raw", &[]),
     ("rt/wait/future", &["rt/wait", "rt/inbox"]),
     (
         "rt/wait/side",
@@ -155,21 +156,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/event", &["rt", "sync/statistics"]),
     ("sync/async_result", &["rt", "sync/statistics"]),
     ("sync/semaphore", &["rt", "select", "sync/statistics"]),
-    ("sync/barrier", &["rt"]),
-    ("sync/notify", &["rt"]),
-    ("sync/latch", &["rt"]),
+    ("sync/barrier", &["rt", "sync/statistics"]),
+    ("sync/notify", &["rt", "sync/statistics"]),
+    ("sync/latch", &["rt", "sync/statistics"]),
     // Made of a latch.
-    ("sync/wait_group", &["rt", "sync/latch"]),
+    ("sync/wait_group", &["rt", "sync/latch", "sync/statistics"]),
     ("sync/turns", &["rt"]),
-    ("sync/once_cell", &["rt", "sync/turns"]),
+    ("sync/once_cell", &["rt", "sync/turns", "sync/statistics"]),
     // Made of a cell.
-    ("sync/once", &["rt", "sync/once_cell"]),
-    ("sync/lazy", &["rt", "sync/once_cell"]),
-    ("sync/mutex", &["rt"]),
+    ("sync/once", &["rt", "sync/once_cell", "sync/statistics"]),
+    ("sync/lazy", &["rt", "sync/once_cell", "sync/statistics"]),
+    ("sync/mutex", &["rt", "select", "sync/statistics"]),
     // What the caller's own lock means is said in one place.
-    ("sync/rwlock", &["rt", "sync/mutex"]),
+    ("sync/rwlock", &["rt", "sync/mutex", "sync/statistics"]),
     // Made of a mutex.
     ("sync/reentrant", &["rt", "sync/mutex"]),
+    // The locks are lock_api's types: theirs is a trait.
+    (
+        "sync/lock_statistics",
+        &[
+            "rt",
+            "sync/mutex",
+            "sync/rwlock",
+            "sync/reentrant",
+            "sync/statistics",
+        ],
+    ),
     ("sync/condvar", &["rt", "sync/mutex", "sync/statistics"]),
     (
         "sync/queue",
@@ -240,6 +252,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait/any",
     "rt/wait/future",
     "rt/wait/latch",
+    "rt/wait/raw",
     "rt/wait/select",
     "rt/wait/side",
     "rt/coroutine",

@@ -817,6 +817,205 @@ fn slices_are_measured() {
 }
 
 /// Each with somebody who waits in it.
+/// Spawns it and lets it run up to its wait.
+fn waiting(f: impl FnOnce() + 'static) -> greenlet::Greenlet<()> {
+    let g = spawn(f);
+    yield_now();
+    g
+}
+
+#[test]
+fn coordination_tells_its_numbers() {
+    use greenlet::sync::{Barrier, Latch, Notify, WaitGroup};
+    run(|| {
+        let barrier = Rc::new(Barrier::new(3));
+        let mut waits = Vec::new();
+        for n in 1..3 {
+            let b = barrier.clone();
+            waits.push(waiting(move || assert!(!b.wait().is_leader())));
+            let numbers = barrier.statistics();
+            assert_eq!((numbers.size, numbers.waiting), (3, n));
+        }
+        assert_eq!(format!("{barrier:?}"), "Barrier { size: 3, waiting: 2 }");
+        waits.pop().unwrap().kill();
+        yield_now();
+        assert_eq!(barrier.statistics().waiting, 1);
+        let b = barrier.clone();
+        waits.push(waiting(move || assert!(!b.wait().is_leader())));
+        assert!(barrier.wait().is_leader());
+        assert_eq!(barrier.statistics().waiting, 0);
+
+        let latch = Rc::new(Latch::new(2));
+        let l = latch.clone();
+        waits.push(waiting(move || l.wait()));
+        latch.count_down();
+        let numbers = latch.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (1, 1));
+        assert_eq!(format!("{latch:?}"), "Latch { count: 1, waiting: 1 }");
+        latch.count_down();
+        let numbers = latch.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (0, 0));
+
+        let all = WaitGroup::new();
+        let (one, watching) = (all.clone(), all.clone());
+        waits.push(waiting(move || one.wait()));
+        drop(all);
+        let numbers = watching.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (1, 1));
+        assert_eq!(
+            format!("{watching:?}"),
+            "WaitGroup { count: 1, waiting: 1 }"
+        );
+        drop(watching);
+
+        let notify = Rc::new(Notify::new());
+        let n = notify.clone();
+        waits.push(waiting(move || n.wait()));
+        let numbers = notify.statistics();
+        assert_eq!((numbers.permit, numbers.waiting), (false, 1));
+        notify.notify_one();
+        notify.notify_one();
+        let numbers = notify.statistics();
+        assert_eq!((numbers.permit, numbers.waiting), (true, 0));
+        assert_eq!(format!("{notify:?}"), "Notify { permit: true, waiting: 0 }");
+        waits.into_iter().for_each(|g| g.join().unwrap());
+    });
+}
+
+#[test]
+fn initialisers_tell_their_numbers() {
+    use greenlet::sync::{Lazy, Once, OnceCell};
+    run(|| {
+        let go = Rc::new(Event::new());
+        macro_rules! check {
+            ($statistics:expr, $initialise:expr $(, $wait:expr)?) => {{
+                let numbers = || {
+                    let n = $statistics;
+                    (n.completed, n.running, n.waiting)
+                };
+                assert_eq!(numbers(), (false, false, 0));
+                // One that fails has had the turn, and it is free again.
+                let first = waiting($initialise);
+                assert_eq!(numbers(), (false, true, 0));
+                first.kill();
+                first.wait();
+                assert_eq!(numbers(), (false, false, 0));
+                let both = [waiting($initialise), waiting($initialise)];
+                assert_eq!(numbers(), (false, true, 1));
+                let others: Vec<greenlet::Greenlet<()>> = vec![$(waiting($wait))?];
+                assert_eq!(numbers(), (false, true, 1 + others.len()));
+                go.set();
+                for g in both.into_iter().chain(others) {
+                    g.join().unwrap();
+                }
+                assert_eq!(numbers(), (true, false, 0));
+                go.clear();
+            }};
+        }
+
+        let cell = Rc::new(OnceCell::new());
+        check!(
+            cell.statistics(),
+            {
+                let (cell, go) = (cell.clone(), go.clone());
+                move || assert_eq!(cell.get_or_init(|| (go.wait(), 7).1), &7)
+            },
+            {
+                let cell = cell.clone();
+                move || assert_eq!(cell.wait(), &7)
+            }
+        );
+        assert_eq!(
+            format!("{cell:?}"),
+            "OnceCell { value: Some(7), waiting: 0 }"
+        );
+
+        let once = Rc::new(Once::new());
+        check!(
+            once.statistics(),
+            {
+                let (once, go) = (once.clone(), go.clone());
+                move || once.call_once(|| go.wait())
+            },
+            {
+                let once = once.clone();
+                move || once.wait()
+            }
+        );
+        assert_eq!(format!("{once:?}"), "Once { completed: true, waiting: 0 }");
+
+        let g = go.clone();
+        let lazy = Rc::new(Lazy::new(move || g.wait()));
+        check!(Lazy::statistics(&lazy), {
+            let lazy = lazy.clone();
+            move || **lazy
+        });
+        assert_eq!(format!("{lazy:?}"), "Lazy { value: Some(()), waiting: 0 }");
+    });
+}
+
+#[test]
+fn locks_tell_their_numbers() {
+    use greenlet::sync::{
+        LockStatistics, Mutex, ReentrantMutex, RwLock, RwLockUpgradableReadGuard,
+    };
+    run(|| {
+        macro_rules! mutex {
+            ($Mutex:ident) => {{
+                let mutex = Rc::new($Mutex::new(()));
+                let numbers = || {
+                    let n = mutex.statistics();
+                    (n.locked, n.waiting)
+                };
+                assert_eq!(numbers(), (false, 0));
+                let held = mutex.lock();
+                let m = mutex.clone();
+                let next = waiting(move || drop(m.lock()));
+                assert_eq!(numbers(), (true, 1));
+                drop(held); // handed over
+                assert_eq!(numbers(), (true, 0));
+                next.join().unwrap();
+                assert_eq!(numbers(), (false, 0));
+            }};
+        }
+        mutex!(Mutex);
+        mutex!(ReentrantMutex);
+
+        let lock = Rc::new(RwLock::new(()));
+        let numbers = || {
+            let n = lock.statistics();
+            (n.written, n.readers, n.upgradable, n.waiting)
+        };
+        assert_eq!(numbers(), (false, 0, false, 0));
+        let readers = [lock.read(), lock.read()];
+        let upgradable = lock.upgradable_read();
+        assert_eq!(numbers(), (false, 2, true, 0));
+        let l = lock.clone();
+        let writer = waiting(move || drop(l.write()));
+        let l = lock.clone();
+        let reader = waiting(move || drop(l.read()));
+        assert_eq!(numbers(), (false, 2, true, 2));
+        drop(readers);
+        let upgraded = RwLockUpgradableReadGuard::upgrade(upgradable);
+        assert_eq!(numbers(), (true, 0, false, 2));
+        drop(upgraded); // handed over to the writer
+        assert_eq!(numbers(), (true, 0, false, 1));
+        writer.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(numbers(), (false, 0, false, 0));
+
+        // One that upgrades is counted among those who wait.
+        let (held, l) = (lock.read(), lock.clone());
+        let upgrades = waiting(move || {
+            drop(RwLockUpgradableReadGuard::upgrade(l.upgradable_read()));
+        });
+        assert_eq!(numbers(), (false, 1, true, 1));
+        drop(held);
+        upgrades.join().unwrap();
+        assert_eq!(numbers(), (false, 0, false, 0));
+    });
+}
+
 #[test]
 fn primitives_tell_their_numbers() {
     use greenlet::sync::{

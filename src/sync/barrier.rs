@@ -1,5 +1,6 @@
 //! A point that so many must reach before any of them goes on.
 
+use super::statistics::BarrierStatistics;
 use crate::error::Elapsed;
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
@@ -164,6 +165,22 @@ impl Barrier {
             .ok_or(Elapsed)
     }
 
+    /// How many trip it, and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(greenlet::sync::Barrier::new(2).statistics().waiting, 0);
+    /// ```
+    pub fn statistics(&self) -> BarrierStatistics {
+        let mut guard = self.monitor.lock();
+        let gathering = guard.parts().0;
+        BarrierStatistics {
+            size: gathering.size,
+            waiting: gathering.waiters.len(),
+        }
+    }
+
     #[inline(always)]
     #[track_caller]
     fn wait_within(&self, operation: &'static str, limit: Limit) -> Option<BarrierWaitResult> {
@@ -183,11 +200,7 @@ impl Barrier {
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (size, waiting) = {
-            let mut guard = self.monitor.lock();
-            let gathering = guard.parts().0;
-            (gathering.size, gathering.waiters.len())
-        };
+        let BarrierStatistics { size, waiting } = self.statistics();
         f.debug_struct("Barrier")
             .field("size", &size)
             .field("waiting", &waiting)
