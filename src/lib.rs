@@ -205,7 +205,7 @@ mod watchdog;
 
 pub use as_completed::{AsCompleted, as_completed};
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
-pub use dump::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump, dump, dump_all};
+pub use dump::{Dump, GreenletDump, GreenletState, GroupDump, HubAnswer, HubDump, dump, dump_all};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};
 pub use generator::{Generator, GeneratorState, Yielder};

@@ -30,7 +30,8 @@ type Place = &'static Location<'static>;
 ///
 /// A member has its place from its spawn until it has ended and its locals are dropped; then the
 /// place goes to the first in line, before the member's other links run. A clone is another
-/// handle to the same pool. Dropping the last one kills nobody.
+/// handle to the same pool. Dropping the last one kills nobody. In a [`dump`](crate::dump()) the
+/// members stand under their pool.
 ///
 /// # Fairness
 ///
@@ -85,8 +86,8 @@ impl Pool {
         Pool {
             size,
             places: Arc::new(BoundedSemaphore::new(size)),
-            members: Group::new(),
-            feeders: Group::new(),
+            members: Group::listed(Some(size)),
+            feeders: Group::unlisted(),
             stuck: Rc::default(),
         }
     }

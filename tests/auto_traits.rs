@@ -15,10 +15,10 @@ use greenlet::sync::{
 use greenlet::testing::Simulation;
 use greenlet::{
     AsCompleted, Builder, Current, Dump, Elapsed, Generator, GeneratorState, Greenlet,
-    GreenletDump, GreenletState, Group, HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics,
-    HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull,
-    PoolStatistics, Runner, Scope, ScopedGreenlet, ThreadPool, ThreadPoolStatistics, TimeSlice,
-    Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
+    GreenletDump, GreenletState, Group, GroupDump, HeldUp, HubAnswer, HubDump, HubHandle,
+    HubStatistics, HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool,
+    PoolFull, PoolStatistics, Runner, Scope, ScopedGreenlet, ThreadPool, ThreadPoolStatistics,
+    TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -172,6 +172,7 @@ fn the_table() {
         Dump:                                 true  true;
         HubDump:                              true  true;
         HubAnswer:                            true  true;
+        GroupDump:                            true  true;
         GreenletDump:                         true  true;
         GreenletState:                        true  true;
         HubStatistics:                        true  true;

@@ -107,7 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("statistics", &["rt"]),
     ("watchdog", &["rt", "statistics"]),
-    ("dump", &["rt", "statistics"]),
+    ("dump", &["rt", "statistics", "group"]),
     ("dump/text", &["dump", "statistics"]),
     ("generator", &["rt"]),
     ("greenlet/switch", &["rt", "greenlet"]),
@@ -137,6 +137,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sync/Event",
         ],
     ),
+    ("group/listed", &["rt", "group"]),
     // Made of a group, a semaphore and a queue.
     (
         "pool",
