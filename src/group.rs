@@ -12,6 +12,7 @@ use crate::greenlet::{Greenlet, spawn};
 use crate::rt::clock::Limit;
 use crate::rt::hub::Hub;
 use crate::rt::sync::{Mutex, lock};
+use crate::rt::wait::Source;
 use crate::sync::Event;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -337,6 +338,11 @@ impl Group {
 
     fn hub(&self) -> &'static Hub {
         Hub::get().expect("members are told of the end of their hub, and leave")
+    }
+
+    /// Ready while there are no members.
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.shared.empty.source()
     }
 
     /// How many kills there have been.

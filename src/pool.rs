@@ -368,7 +368,13 @@ impl Pool {
     }
 
     /// `from` is the call that spawns.
-    fn start<F, T>(&self, begun: u64, from: Place, place: OwnedPermit, f: F) -> Greenlet<T>
+    pub(crate) fn start<F, T>(
+        &self,
+        begun: u64,
+        from: Place,
+        place: OwnedPermit,
+        f: F,
+    ) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
@@ -379,6 +385,19 @@ impl Pool {
             member.kill();
         }
         member
+    }
+
+    pub(crate) fn members(&self) -> &Group {
+        &self.members
+    }
+
+    pub(crate) fn places(&self) -> &Arc<BoundedSemaphore> {
+        &self.places
+    }
+
+    /// How many kills there have been.
+    pub(crate) fn kills(&self) -> u64 {
+        self.members.kills()
     }
 
     /// Counts a member as one that waits for a place; panics if that leaves nobody to free one.

@@ -214,6 +214,10 @@ fn futures_are_send() {
     drop(send(queue.get_async()));
     drop(send(queue.put_async(Cell::new(1))));
     drop(send(queue.join_async()));
+    drop(send(queue.reserve_async()));
+    drop(send(queue.get_many_async(1)));
+    drop(send(queue.put_many_async([Cell::new(1)])));
+    drop(send(Barrier::new(1).wait_async()));
     drop(send(Watch::new(1).subscribe().changed_async()));
     drop(send(Broadcast::<u8>::new(1).subscribe().get_async()));
     drop(send(semaphore.acquire_async()));

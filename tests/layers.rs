@@ -122,6 +122,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("select", &["rt", "error", "greenlet", "sync/MutexGuard"]),
     ("as_completed", &["rt", "sync/Queue", "waitable"]),
     ("future", &["rt", "error", "greenlet", "sync", "waitable"]),
+    ("future/queues", &["rt", "sync"]),
+    (
+        "future/groups",
+        &["rt", "greenlet", "group", "pool", "future"],
+    ),
     (
         "waitable",
         &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],

@@ -6,7 +6,7 @@ use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -163,6 +163,23 @@ impl Barrier {
     pub fn wait_timeout(&self, limit: Duration) -> Result<BarrierWaitResult, Elapsed> {
         self.wait_within("Barrier::wait_timeout", Limit::After(limit))
             .ok_or(Elapsed)
+    }
+
+    /// A [`wait`](Barrier::wait) as an arm, for a future; an arm of a select would have arrived,
+    /// and might trip the barrier, though another one is chosen.
+    pub(crate) fn wait_arm(&self) -> impl Choice<Output = BarrierWaitResult> {
+        Operation::new(
+            &self.monitor,
+            false,
+            |gathering, _| gathering.is_last(),
+            |gathering, wakes, _| {
+                let leads = gathering.arrive(wakes);
+                leads.then_some(BarrierWaitResult { leads })
+            },
+            |_| BarrierWaitResult { leads: false },
+            // If it has tripped nothing can be taken back.
+            |_| (),
+        )
     }
 
     /// How many trip it, and how many wait, now.

@@ -49,6 +49,7 @@ pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
 pub use notify::Notify;
 pub use once::Once;
 pub use once_cell::OnceCell;
+pub(crate) use queue::with_rest;
 pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, Slot, TryIter};
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
