@@ -6,6 +6,7 @@
 
 mod text;
 
+use crate::group::{self, Listed};
 use crate::rt::clock::Limit;
 use crate::rt::hub::{Hub, Seen, Stage};
 use crate::rt::inbox::{Ask, Inbox, Mail};
@@ -20,8 +21,9 @@ use std::time::Duration;
 
 /// The greenlets of one hub or of several, as they were when each was looked at.
 ///
-/// `Display` shows a hub a block and a greenlet a line, under the one that spawned it, if that
-/// is alive on the same hub. [`to_json`](Dump::to_json) has the same for programs.
+/// `Display` shows a hub a block and a greenlet a line: under its group, if it is in one, or else
+/// under the one that spawned it, if that is alive on the same hub. [`to_json`](Dump::to_json) has
+/// the same for programs.
 ///
 /// # Examples
 ///
@@ -64,6 +66,36 @@ pub struct HubDump {
     pub statistics: Option<HubStatistics>,
     /// The root first, then the greenlets in the order of their records, which are used again.
     pub greenlets: Vec<GreenletDump>,
+    /// The groups and pools of its thread that have members, in the order of their making.
+    pub groups: Vec<GroupDump>,
+}
+
+/// A [`Group`](crate::Group) or [`Pool`](crate::Pool) in a [`Dump`]. Its greenlets are those of
+/// the hub, each with what it does; here are their ids.
+///
+/// # Examples
+///
+/// ```
+/// let pool = greenlet::Pool::new(2);
+/// let member = pool.spawn(|| ());
+/// let dump = greenlet::dump();
+/// let [group] = &dump.hubs[0].groups[..] else { panic!("one has members") };
+/// assert_eq!((group.size, &group.members[..]), (Some(2), &[member.id()][..]));
+/// assert_eq!(group.made_at.file(), file!());
+/// # pool.join();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupDump {
+    /// From 1, in the order in which its thread has made its groups and pools.
+    pub number: u64,
+    /// The call that made it.
+    pub made_at: &'static Location<'static>,
+    /// How many members it may have, if it is a pool.
+    pub size: Option<usize>,
+    /// The [ids](crate::Greenlet::id) of its members, in order of their spawning. A greenlet may be
+    /// in several groups; as text it stands under the first.
+    pub members: Vec<u64>,
 }
 
 /// Whether a hub has said what its greenlets do.
@@ -169,7 +201,14 @@ macro_rules! unwind_safe {
         impl RefUnwindSafe for $ty {}
     )* };
 }
-unwind_safe!(Dump, HubDump, HubAnswer, GreenletDump, GreenletState);
+unwind_safe!(
+    Dump,
+    HubDump,
+    HubAnswer,
+    GroupDump,
+    GreenletDump,
+    GreenletState
+);
 
 /// What the greenlets of this thread's hub do now; empty if the thread has no hub. Does not wait.
 ///
@@ -267,15 +306,16 @@ fn own(hub: &Hub, whole: bool) -> HubDump {
 }
 
 fn looked(hub: &Hub, whole: bool, inside: bool) -> HubDump {
-    let seen = match whole {
-        true => hub.look(inside),
-        false => Vec::new(),
+    let (seen, groups) = match whole {
+        true => (hub.look(inside), group::groups()),
+        false => (Vec::new(), Vec::new()),
     };
     HubDump {
         thread: watch::this_thread(),
         answer: HubAnswer::Given,
         statistics: Some(hub.numbers().into()),
         greenlets: seen.into_iter().map(GreenletDump::from).collect(),
+        groups: groups.into_iter().map(GroupDump::from).collect(),
     }
 }
 
@@ -286,6 +326,7 @@ impl HubDump {
             answer,
             statistics: None,
             greenlets: Vec::new(),
+            groups: Vec::new(),
         }
     }
 }
@@ -333,6 +374,17 @@ impl From<Seen> for GreenletDump {
     }
 }
 
+impl From<Listed> for GroupDump {
+    fn from(listed: Listed) -> Self {
+        GroupDump {
+            number: listed.number,
+            made_at: listed.place,
+            size: listed.size,
+            members: listed.members,
+        }
+    }
+}
+
 type Told = Latch<Option<HubDump>>;
 
 /// On its way to a hub, or there.
@@ -355,18 +407,22 @@ impl Ask for Question {
 /// A question that was asked.
 enum Asked {
     /// Of the caller's own hub, or in vain.
-    Known(Result<HubDump, HubAnswer>),
+    Known(Box<Result<HubDump, HubAnswer>>),
     Sent(Arc<Told>),
 }
 
 impl Asked {
+    fn known(result: Result<HubDump, HubAnswer>) -> Self {
+        Asked::Known(Box::new(result))
+    }
+
     fn begin(inbox: &Arc<Inbox>, whole: bool) -> Self {
         if let Some(hub) = Hub::get() {
             if Arc::ptr_eq(hub.inbox(), inbox) {
-                return Asked::Known(Ok(own(hub, whole)));
+                return Asked::known(Ok(own(hub, whole)));
             }
             if hub.simulates() {
-                return Asked::Known(Err(HubAnswer::NotAsked));
+                return Asked::known(Err(HubAnswer::NotAsked));
             }
         }
         let told = Arc::new(Latch::new());
@@ -376,14 +432,14 @@ impl Asked {
         };
         match inbox.send(Mail::Ask(Box::new(question))) {
             Ok(()) => Asked::Sent(told),
-            Err(_) => Asked::Known(Err(HubAnswer::Ended)),
+            Err(_) => Asked::known(Err(HubAnswer::Ended)),
         }
     }
 
     #[track_caller]
     fn end(self, site: Site, limit: Limit) -> Result<HubDump, HubAnswer> {
         let told = match self {
-            Asked::Known(result) => return result,
+            Asked::Known(result) => return *result,
             Asked::Sent(told) => told,
         };
         told.wait(site, limit);

@@ -6,14 +6,17 @@
 //! and allocates nothing ([`JoinFuture`] does).
 //! What a dropped one gives back, and why locks have none, stands on the crate's page.
 
+mod groups;
+mod queues;
+
 use crate::error::JoinError;
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::wait::{HasSource, Ready, Source, Wait};
 use crate::sync::{
-    AsyncResult, BoundedSemaphore, BroadcastError, BroadcastReader, Event, GetError, Latch,
-    LifoQueue, Notify, OnceCell, OwnedPermit, Permit, PriorityQueue, PutError, Queue, Semaphore,
-    WaitGroup, WatchError, WatchReader,
+    AsyncResult, Barrier, BarrierWaitResult, BoundedSemaphore, BroadcastError, BroadcastReader,
+    Event, Latch, Notify, OnceCell, OwnedPermit, Permit, Semaphore, WaitGroup, WatchError,
+    WatchReader,
 };
 use crate::waitable::Part;
 use std::fmt;
@@ -154,6 +157,26 @@ impl Latch {
     }
 }
 
+impl Barrier {
+    /// [`wait`](Barrier::wait) as a future. It arrives with its first poll; one that is the last to
+    /// arrive is the leader, and ready at once. One that is dropped takes its arrival back, unless
+    /// the barrier has tripped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let barrier = greenlet::sync::Barrier::new(2);
+    /// greenlet::scope(|s| {
+    ///     let other = s.spawn(|| barrier.wait().is_leader());
+    ///     let leads = greenlet::block_on(barrier.wait_async()).is_leader();
+    ///     assert_ne!(leads, other.join().unwrap());
+    /// });
+    /// ```
+    pub fn wait_async(&self) -> impl Future<Output = BarrierWaitResult> {
+        Wait::new(self.wait_arm())
+    }
+}
+
 impl WaitGroup {
     /// [`wait`](WaitGroup::wait) as a future. This one is given up at once, not at the first
     /// poll.
@@ -275,62 +298,6 @@ impl<T> fmt::Debug for JoinFuture<T> {
         f.debug_struct("JoinFuture").finish_non_exhaustive()
     }
 }
-
-macro_rules! queue {
-    ($name:literal $Name:ident<T $(: $bound:ident)?>) => {
-        impl<T $(: $bound)?> $Name<T> {
-            /// [`get`](Self::get) as a future. One that is dropped takes no item.
-            ///
-            /// # Errors
-            ///
-            /// As for [`get`](Self::get).
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
-            /// q.put(1).unwrap();
-            /// assert_eq!(greenlet::block_on(q.get_async()), Ok(1));
-            /// ```
-            pub fn get_async(&self) -> impl Future<Output = Result<T, GetError>> {
-                Wait::new(self.select_get().0)
-            }
-
-            /// [`put`](Self::put) as a future. If it is dropped before it is done, so is the
-            /// item.
-            ///
-            /// # Errors
-            ///
-            /// As for [`put`](Self::put).
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
-            /// greenlet::block_on(q.put_async(1)).unwrap();
-            /// assert_eq!(q.get(), Ok(1));
-            /// ```
-            pub fn put_async(&self, item: T) -> impl Future<Output = Result<(), PutError<T>>> {
-                Wait::new(self.put_arm(item))
-            }
-
-            /// [`join`](Self::join) as a future.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
-            /// greenlet::block_on(q.join_async()); // no task is unfinished
-            /// ```
-            pub fn join_async(&self) -> impl Future<Output = ()> {
-                Wait::new(self.join_arm())
-            }
-        }
-    };
-}
-queue!("Queue" Queue<T>);
-queue!("LifoQueue" LifoQueue<T>);
-queue!("PriorityQueue" PriorityQueue<T: Ord>);
 
 impl<T> WatchReader<'_, T> {
     /// [`changed`](WatchReader::changed) as a future.

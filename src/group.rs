@@ -3,16 +3,21 @@
 //! A group is made of an event and of links: a member leaves in a link, the first that was
 //! given to it, which every end of a greenlet runs, and runs once.
 
+mod listed;
+
+pub(crate) use listed::{Listed, groups};
+
 use crate::current::{checkpoint, current};
 use crate::greenlet::{Greenlet, spawn};
 use crate::rt::clock::Limit;
 use crate::rt::hub::Hub;
 use crate::rt::sync::{Mutex, lock};
+use crate::rt::wait::Source;
 use crate::sync::Event;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +28,9 @@ use std::time::Duration;
 /// itself: after its locals are dropped, before other links run and before those who join it
 /// wake. What became of it is its handle's to say. A clone is another handle to the same group.
 /// Dropping the last one kills nobody: a [`scope`](crate::scope()) is what nobody outlives.
+///
+/// In a [`dump`](crate::dump()) the members stand under their group, which is shown by its number
+/// and the call that made it.
 ///
 /// # How it works
 ///
@@ -58,6 +66,8 @@ struct Shared {
     members: Mutex<Members>,
     /// Set while there are no members.
     empty: Event,
+    /// What a dump shows of it, if it is in the list.
+    label: Option<listed::Label>,
 }
 
 #[derive(Default)]
@@ -80,6 +90,7 @@ impl Drop for Killing<'_> {
 }
 
 impl Default for Group {
+    #[track_caller]
     fn default() -> Self {
         Group::new()
     }
@@ -93,14 +104,32 @@ impl Group {
     /// ```
     /// assert!(greenlet::Group::new().is_empty());
     /// ```
+    #[track_caller]
     pub fn new() -> Self {
-        let shared = Shared {
-            members: Mutex::new(Members::default()),
-            empty: Event::new(),
-        };
-        shared.empty.set();
+        Group::listed(None)
+    }
+
+    /// One that a [`dump`](crate::dump()) shows; `size` is that of the pool that it belongs to.
+    #[track_caller]
+    pub(crate) fn listed(size: Option<usize>) -> Self {
+        let place = Location::caller();
+        Group::of(listed::list(|number| {
+            Shared::new(Some(listed::Label {
+                number,
+                place,
+                size,
+            }))
+        }))
+    }
+
+    /// One that is nobody's business.
+    pub(crate) fn unlisted() -> Self {
+        Group::of(Arc::new(Shared::new(None)))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
         Group {
-            shared: Arc::new(shared),
+            shared,
             pinned: PhantomData,
         }
     }
@@ -311,6 +340,11 @@ impl Group {
         Hub::get().expect("members are told of the end of their hub, and leave")
     }
 
+    /// Ready while there are no members.
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.shared.empty.source()
+    }
+
     /// How many kills there have been.
     pub(crate) fn kills(&self) -> u64 {
         lock(&self.shared.members).kills
@@ -381,6 +415,16 @@ impl Group {
 }
 
 impl Shared {
+    fn new(label: Option<listed::Label>) -> Self {
+        let empty = Event::new();
+        empty.set();
+        Shared {
+            members: Mutex::new(Members::default()),
+            empty,
+            label,
+        }
+    }
+
     fn leave(&self, id: u64) {
         let empty = {
             let mut members = lock(&self.members);

@@ -98,10 +98,10 @@
 //! contents are `Send`; it needs no hub. Dropped before its end it leaves the line, and what it
 //! was given but has not returned yet goes to the next one: a permit, a notification, an item
 //! (or back to where that came from: first out again, also if the queue is full by then). The
-//! item of a `put_async` is dropped with it, unless it was taken. A time limit is the
+//! item of a `put_async` is dropped with it, unless it was taken, and an arrival at a
+//! [`Barrier`](sync::Barrier) is taken back, unless that has tripped. A time limit is the
 //! executor's, which drops the future. Locks have no such form, as their owner is a greenlet
-//! or a thread; nor has [`Barrier`](sync::Barrier). The other way round, [`block_on`] runs any
-//! future in plain code.
+//! or a thread. The other way round, [`block_on`] runs any future in plain code.
 //!
 //! # Differences from gevent
 //!
@@ -208,7 +208,7 @@ mod watchdog;
 
 pub use as_completed::{AsCompleted, as_completed};
 pub use current::{Current, checkpoint, current, now, sleep, yield_now};
-pub use dump::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump, dump, dump_all};
+pub use dump::{Dump, GreenletDump, GreenletState, GroupDump, HubAnswer, HubDump, dump, dump_all};
 pub use error::{Elapsed, JoinError, PanicPayload};
 pub use future::{JoinFuture, block_on};
 pub use generator::{Generator, GeneratorState, Yielder};

@@ -30,7 +30,8 @@ type Place = &'static Location<'static>;
 ///
 /// A member has its place from its spawn until it has ended and its locals are dropped; then the
 /// place goes to the first in line, before the member's other links run. A clone is another
-/// handle to the same pool. Dropping the last one kills nobody.
+/// handle to the same pool. Dropping the last one kills nobody. In a [`dump`](crate::dump()) the
+/// members stand under their pool.
 ///
 /// # Fairness
 ///
@@ -85,8 +86,8 @@ impl Pool {
         Pool {
             size,
             places: Arc::new(BoundedSemaphore::new(size)),
-            members: Group::new(),
-            feeders: Group::new(),
+            members: Group::listed(Some(size)),
+            feeders: Group::unlisted(),
             stuck: Rc::default(),
         }
     }
@@ -367,7 +368,13 @@ impl Pool {
     }
 
     /// `from` is the call that spawns.
-    fn start<F, T>(&self, begun: u64, from: Place, place: OwnedPermit, f: F) -> Greenlet<T>
+    pub(crate) fn start<F, T>(
+        &self,
+        begun: u64,
+        from: Place,
+        place: OwnedPermit,
+        f: F,
+    ) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
@@ -378,6 +385,19 @@ impl Pool {
             member.kill();
         }
         member
+    }
+
+    pub(crate) fn members(&self) -> &Group {
+        &self.members
+    }
+
+    pub(crate) fn places(&self) -> &Arc<BoundedSemaphore> {
+        &self.places
+    }
+
+    /// How many kills there have been.
+    pub(crate) fn kills(&self) -> u64 {
+        self.members.kills()
     }
 
     /// Counts a member as one that waits for a place; panics if that leaves nobody to free one.

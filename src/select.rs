@@ -32,6 +32,12 @@ use std::time::Duration;
 /// whole is that of the arm that was chosen; `?`, `break` and the like in it act on what is
 /// around the `select!`.
 ///
+/// There is no arm for a [`Barrier`](crate::sync::Barrier), which may trip by an arrival that is not
+/// chosen then; nor for an [`RwLock`](crate::sync::RwLock): a mutex is reserved for the greenlet
+/// whose number stands in it until it has made its guard, but the word of a lock that is read
+/// says only how many read it, and one who came again for a guard would stand behind a writer.
+/// Have a greenlet take it, and `join` that.
+///
 /// An operation that is not chosen leaves no trace: no item is taken, no permit, no place in
 /// line. An item that was to be put is in its `Option` again, also if a kill or an expiry ends
 /// the wait; a `put` that is done leaves `None`, and if the queue is shut down the item is in

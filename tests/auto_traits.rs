@@ -1,22 +1,25 @@
 //! The auto traits of every public type, as a table: a change breaks it loudly.
 
 use greenlet::sync::{
-    ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierWaitResult,
-    BoundedSemaphore, Broadcast, BroadcastError, BroadcastReader, BroadcastStatistics, Condvar,
-    CondvarStatistics, Event, EventStatistics, GetError, GreenletId, IntoIter, Iter, Latch, Lazy,
-    LifoQueue, MappedMutexGuard, Mutex, MutexGuard, Notify, Once, OnceCell, OwnedPermit, Permit,
+    ArcMutexGuard, AsyncResult, AsyncResultStatistics, Barrier, BarrierStatistics,
+    BarrierWaitResult, BoundedSemaphore, Broadcast, BroadcastError, BroadcastReader,
+    BroadcastStatistics, Condvar, CondvarStatistics, Event, EventStatistics, GetError, GreenletId,
+    IntoIter, Iter, Latch, LatchStatistics, Lazy, LifoQueue, MappedMutexGuard, Mutex, MutexGuard,
+    MutexStatistics, Notify, NotifyStatistics, Once, OnceCell, OnceStatistics, OwnedPermit, Permit,
     PriorityQueue, PutError, Queue, QueueStatistics, RawMutex, RawRwLock, Receiver, ReentrantMutex,
-    ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
-    RwLockWriteGuard, Semaphore, SemaphoreStatistics, Sender, Slot, TryIter, WaitGroup, Watch,
-    WatchError, WatchReader, WatchStatistics, WeakSender,
+    ReentrantMutexGuard, ReleaseError, RwLock, RwLockReadGuard, RwLockStatistics,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, SemaphoreStatistics, Sender, Slot,
+    TryIter, WaitGroup, WaitGroupStatistics, Watch, WatchError, WatchReader, WatchStatistics,
+    WeakSender,
 };
 use greenlet::testing::Simulation;
 use greenlet::{
     AsCompleted, Builder, Current, Dump, Elapsed, Generator, GeneratorState, Greenlet,
-    GreenletDump, GreenletState, Group, HeldUp, HubAnswer, HubDump, HubHandle, HubStatistics,
-    HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool, PoolFull,
-    PoolStatistics, Runner, Scope, ScopedGreenlet, StackUse, ThreadPool, ThreadPoolStatistics,
-    TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog, Yielder, fs,
+    GreenletDump, GreenletState, Group, GroupDump, HeldUp, HubAnswer, HubDump, HubHandle,
+    HubStatistics, HubThread, Imap, JoinError, JoinFuture, Local, MapError, PanicPayload, Pool,
+    PoolFull, PoolStatistics, Runner, Scope, ScopedGreenlet, StackUse, ThreadPool,
+    ThreadPoolStatistics, TimeSlice, Timeout, TimeoutHandle, UnjoinedPanic, Unset, Watchdog,
+    Yielder, fs,
 };
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -170,6 +173,7 @@ fn the_table() {
         Dump:                                 true  true;
         HubDump:                              true  true;
         HubAnswer:                            true  true;
+        GroupDump:                            true  true;
         GreenletDump:                         true  true;
         GreenletState:                        true  true;
         HubStatistics:                        true  true;
@@ -186,6 +190,13 @@ fn the_table() {
         CondvarStatistics:                    true  true;
         WatchStatistics:                      true  true;
         BroadcastStatistics:                  true  true;
+        BarrierStatistics:                    true  true;
+        LatchStatistics:                      true  true;
+        WaitGroupStatistics:                  true  true;
+        NotifyStatistics:                     true  true;
+        OnceStatistics:                       true  true;
+        MutexStatistics:                      true  true;
+        RwLockStatistics:                     true  true;
         PoolStatistics:                       true  true;
         ThreadPoolStatistics:                 true  true;
     }
@@ -205,6 +216,10 @@ fn futures_are_send() {
     drop(send(queue.get_async()));
     drop(send(queue.put_async(Cell::new(1))));
     drop(send(queue.join_async()));
+    drop(send(queue.reserve_async()));
+    drop(send(queue.get_many_async(1)));
+    drop(send(queue.put_many_async([Cell::new(1)])));
+    drop(send(Barrier::new(1).wait_async()));
     drop(send(Watch::new(1).subscribe().changed_async()));
     drop(send(Broadcast::<u8>::new(1).subscribe().get_async()));
     drop(send(semaphore.acquire_async()));

@@ -15,11 +15,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use greenlet::sync::{
-    AsyncResult, BoundedSemaphore, Event, GetError, Latch, LifoQueue, Notify, OnceCell,
+    AsyncResult, Barrier, BoundedSemaphore, Event, GetError, Latch, LifoQueue, Notify, OnceCell,
     PriorityQueue, PutError, Queue, Semaphore, WaitGroup,
 };
 use greenlet::{
-    Elapsed, HubThread, block_on, now, run, sleep, spawn, testing::Simulation, timeout, yield_now,
+    Elapsed, Group, HubThread, Pool, block_on, now, run, sleep, spawn, testing::Simulation,
+    timeout, yield_now,
 };
 
 fn ms(n: u64) -> Duration {
@@ -206,6 +207,193 @@ fn lifo_and_priority_queues_too() {
         lifo.join_async().await;
         ranked.join_async().await;
     });
+}
+
+/// The last one to arrive trips the barrier, whatever it is; one that is dropped has not arrived.
+#[test]
+fn barriers() {
+    let barrier = Rc::new(Barrier::new(3));
+    let waiting = || barrier.statistics().waiting;
+    let mut first = Hand::begun(barrier.wait_async());
+    let gone = Hand::begun(barrier.wait_async());
+    drop(barrier.wait_async()); // it has not been polled
+    assert_eq!(waiting(), 2);
+    gone.cancel();
+    assert_eq!(waiting(), 1);
+    let b = barrier.clone();
+    let second = spawn(move || b.wait().is_leader());
+    yield_now();
+    let mut last = Hand::new(barrier.wait_async());
+    assert!(last.poll().expect("it trips the barrier").is_leader());
+    assert!(!first.done().is_leader() && !second.join().unwrap());
+    // The next generation, which a greenlet trips; one that is dropped then has arrived.
+    let mut waits = Hand::begun(barrier.wait_async());
+    let gone = Hand::begun(barrier.wait_async());
+    assert!(barrier.wait().is_leader());
+    gone.cancel();
+    assert!(!waits.done().is_leader());
+    assert_eq!(waiting(), 0);
+    assert!(block_on(Barrier::new(0).wait_async()).is_leader());
+}
+
+#[test]
+fn groups_and_pools() {
+    Simulation::new().run(|| {
+        let (group, go) = (Group::new(), Rc::new(Event::new()));
+        block_on(group.join_async()); // there is nobody
+        let g = go.clone();
+        let member = group.spawn(move || g.wait());
+        let mut joins = Hand::begun(group.join_async());
+        Hand::begun(group.join_async()).cancel();
+        go.set();
+        member.join().unwrap();
+        joins.done();
+
+        let pool = Rc::new(Pool::new(1));
+        let ran = Rc::new(RefCell::new(Vec::new()));
+        let run = |n| {
+            let ran = ran.clone();
+            move || {
+                sleep(ms(1));
+                ran.borrow_mut().push(n);
+                n
+            }
+        };
+        let mut spawns = Hand::new(pool.spawn_async(run(1)));
+        let first = spawns.poll().expect("there is a place");
+        let mut second = Hand::begun(pool.spawn_async(run(2)));
+        let p = pool.clone();
+        let third = spawn({
+            let run = run(3);
+            move || p.spawn(run).join().unwrap()
+        });
+        yield_now();
+        let closure = Rc::new(());
+        let held = closure.clone();
+        let gone = Hand::begun(pool.spawn_async(move || drop(held)));
+        assert_eq!(pool.statistics().waiting, 3);
+        gone.cancel();
+        assert_eq!(
+            (Rc::strong_count(&closure), pool.statistics().waiting),
+            (1, 2)
+        );
+        let mut joins = Hand::begun(pool.join_async());
+        assert_eq!(first.join().unwrap(), 1);
+        // The place was handed to it, so it is in nobody's way though it has no member yet.
+        assert_eq!((pool.len(), pool.free_count()), (0, 0));
+        joins.done();
+        let second = second.done();
+        assert_eq!((second.join().unwrap(), third.join().unwrap()), (2, 3));
+        assert_eq!(*ran.borrow(), [1, 2, 3]);
+
+        // A place that was given to one who is gone goes back.
+        let first = pool.spawn(run(4));
+        let gone = Hand::begun(pool.spawn_async(run(5)));
+        first.join().unwrap();
+        assert_eq!((gone.wakes(), pool.free_count()), (1, 0));
+        gone.cancel();
+        assert_eq!(pool.free_count(), 1);
+
+        // One that waited while its pool was killed is killed.
+        let first = pool.spawn(run(6));
+        let mut late = Hand::begun(pool.spawn_async(run(7)));
+        let p = pool.clone();
+        let killer = spawn(move || p.kill());
+        assert!(first.join().unwrap_err().is_killed());
+        assert!(late.done().join().unwrap_err().is_killed());
+        killer.join().unwrap();
+        assert_eq!(*ran.borrow(), [1, 2, 3, 4]);
+        assert_eq!((pool.len(), pool.free_count()), (0, 1));
+    });
+}
+
+/// Who would wait for its own end is told so at once.
+#[test]
+fn join_async_in_a_member() {
+    let (group, pool) = (Group::new(), Pool::new(1));
+    let g = group.clone();
+    let joins = group.spawn(move || drop(g.join_async()));
+    let p = pool.clone();
+    let also = pool.spawn(move || drop(p.join_async()));
+    for member in [joins, also] {
+        let panic = member.join().unwrap_err().to_string();
+        assert!(panic.contains("join_async in a member"), "{panic}");
+    }
+}
+
+#[test]
+fn many_items() {
+    macro_rules! many {
+        ($Queue:ident) => {{
+            let queue = $Queue::bounded(2);
+            assert_eq!(block_on(queue.get_many_async(0)), Ok(vec![]));
+            let mut gets = Hand::begun(queue.get_many_async(9));
+            let gone = Hand::begun(queue.get_many_async(9));
+            // The first goes to the getter, and two are stored.
+            let mut puts = Hand::begun(queue.put_many_async([7; 5]));
+            assert_eq!((queue.len(), queue.statistics().putters), (2, 1));
+            gone.cancel();
+            // The first, the one that was given back, and all that came meanwhile.
+            let got = gets.done().unwrap();
+            assert_eq!(got, [7; 5]);
+            assert_eq!(puts.done(), Ok(()));
+            queue.put_many([7, 7]).unwrap();
+            assert_eq!(block_on(queue.get_many_async(1)), Ok(vec![7]));
+
+            // What was not put comes back, or is dropped.
+            let mut refused = Hand::begun(queue.put_many_async([8, 8, 8]));
+            Hand::begun(queue.put_many_async([9, 9])).cancel();
+            queue.shutdown();
+            assert_eq!(refused.done(), Err(PutError::ShutDown(vec![8, 8])));
+            let mut rest = block_on(queue.get_many_async(9)).unwrap();
+            rest.sort();
+            assert_eq!(rest, [7, 8]);
+            assert_eq!(block_on(queue.get_many_async(9)), Err(GetError::ShutDown));
+            let refused = block_on(queue.put_many_async([1, 2]));
+            assert_eq!(refused, Err(PutError::ShutDown(vec![1, 2])));
+            assert_eq!(block_on(queue.put_many_async([])), Ok(()));
+        }};
+    }
+    many!(Queue);
+    many!(LifoQueue);
+    many!(PriorityQueue);
+}
+
+#[test]
+fn places() {
+    macro_rules! places {
+        ($Queue:ident) => {{
+            let queue = $Queue::bounded(1);
+            let slot = block_on(queue.reserve_async()).unwrap();
+            let mut waits = Hand::begun(queue.reserve_async());
+            let gone = Hand::begun(queue.reserve_async());
+            let mut last = Hand::begun(queue.put_async(2));
+            slot.put(1);
+            assert_eq!((queue.get(), queue.statistics().reserved), (Ok(1), 1));
+            let slot = waits.done().unwrap();
+            // Given to one that is gone it goes on to the next.
+            drop(slot);
+            assert_eq!(gone.wakes(), 1);
+            gone.cancel();
+            assert_eq!((queue.len(), last.done()), (1, Ok(())));
+            let mut refused = Hand::begun(queue.reserve_async());
+            Hand::begun(queue.reserve_async()).cancel();
+            queue.shutdown();
+            assert_eq!(refused.done().unwrap_err(), PutError::ShutDown(()));
+            let refused = block_on(queue.reserve_async());
+            assert_eq!(refused.unwrap_err(), PutError::ShutDown(()));
+            assert_eq!((queue.get(), queue.get()), (Ok(2), Err(GetError::ShutDown)));
+        }};
+    }
+    places!(Queue);
+    places!(LifoQueue);
+    places!(PriorityQueue);
+}
+
+#[test]
+#[should_panic(expected = "no places to reserve")]
+fn places_in_a_rendezvous() {
+    drop(Queue::<u8>::rendezvous().reserve_async());
 }
 
 /// Greenlets, a thread without a hub and futures in one line.

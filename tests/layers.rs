@@ -97,6 +97,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/wait/select",
         &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
     ),
+    ("rt/wait/raw", &[]),
     ("rt/wait/future", &["rt/wait", "rt/inbox"]),
     (
         "rt/wait/side",
@@ -117,7 +118,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("statistics", &["rt"]),
     ("watchdog", &["rt", "statistics"]),
-    ("dump", &["rt", "statistics"]),
+    ("dump", &["rt", "statistics", "group"]),
     ("dump/text", &["dump", "statistics"]),
     ("generator", &["rt"]),
     ("greenlet/switch", &["rt", "greenlet"]),
@@ -132,6 +133,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("select", &["rt", "error", "greenlet", "sync/MutexGuard"]),
     ("as_completed", &["rt", "sync/Queue", "waitable"]),
     ("future", &["rt", "error", "greenlet", "sync", "waitable"]),
+    ("future/queues", &["rt", "sync"]),
+    (
+        "future/groups",
+        &["rt", "greenlet", "group", "pool", "future"],
+    ),
     (
         "waitable",
         &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
@@ -147,6 +153,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sync/Event",
         ],
     ),
+    ("group/listed", &["rt", "group"]),
     // Made of a group, a semaphore and a queue.
     (
         "pool",
@@ -166,21 +173,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/event", &["rt", "sync/statistics"]),
     ("sync/async_result", &["rt", "sync/statistics"]),
     ("sync/semaphore", &["rt", "select", "sync/statistics"]),
-    ("sync/barrier", &["rt"]),
-    ("sync/notify", &["rt"]),
-    ("sync/latch", &["rt"]),
+    ("sync/barrier", &["rt", "sync/statistics"]),
+    ("sync/notify", &["rt", "sync/statistics"]),
+    ("sync/latch", &["rt", "sync/statistics"]),
     // Made of a latch.
-    ("sync/wait_group", &["rt", "sync/latch"]),
+    ("sync/wait_group", &["rt", "sync/latch", "sync/statistics"]),
     ("sync/turns", &["rt"]),
-    ("sync/once_cell", &["rt", "sync/turns"]),
+    ("sync/once_cell", &["rt", "sync/turns", "sync/statistics"]),
     // Made of a cell.
-    ("sync/once", &["rt", "sync/once_cell"]),
-    ("sync/lazy", &["rt", "sync/once_cell"]),
-    ("sync/mutex", &["rt"]),
+    ("sync/once", &["rt", "sync/once_cell", "sync/statistics"]),
+    ("sync/lazy", &["rt", "sync/once_cell", "sync/statistics"]),
+    ("sync/mutex", &["rt", "select", "sync/statistics"]),
     // What the caller's own lock means is said in one place.
-    ("sync/rwlock", &["rt", "sync/mutex"]),
+    ("sync/rwlock", &["rt", "sync/mutex", "sync/statistics"]),
     // Made of a mutex.
     ("sync/reentrant", &["rt", "sync/mutex"]),
+    // The locks are lock_api's types: theirs is a trait.
+    (
+        "sync/lock_statistics",
+        &[
+            "rt",
+            "sync/mutex",
+            "sync/rwlock",
+            "sync/reentrant",
+            "sync/statistics",
+        ],
+    ),
     ("sync/condvar", &["rt", "sync/mutex", "sync/statistics"]),
     (
         "sync/queue",
@@ -252,6 +270,7 @@ const UNSAFE: &[&str] = &[
     "rt/wait/future",
     "rt/wait/latch",
     "rt/wait/pair",
+    "rt/wait/raw",
     "rt/wait/select",
     "rt/wait/side",
     "rt/coroutine",

@@ -289,6 +289,194 @@ fn dump_as_text_has_a_line_for_each_under_its_parent() {
     });
 }
 
+/// Hub, group, greenlet: members stand under their group, others under who has spawned them.
+#[test]
+fn dump_shows_groups_above_their_members() {
+    Simulation::new().run(|| {
+        let never: &'static Event = Box::leak(Box::new(Event::new()));
+        let wait = || never.wait();
+        let group_made = next!();
+        let group = Group::new();
+        let pool_made = next!();
+        let pool = Pool::new(3);
+        let (empty, gone) = (Group::default(), Group::new());
+        drop(gone.spawn(wait));
+        let left = gone.ids();
+        drop(gone); // the member is in it all the same
+        let outside = builder("outside").spawn({
+            let group = group.clone();
+            move || {
+                drop(group.spawn(wait));
+                drop(builder("child").spawn(wait));
+                wait();
+            }
+        });
+        drop(outside.unwrap());
+        let first = pool.spawn({
+            let group = group.clone();
+            move || {
+                drop(builder("grandchild").spawn(wait));
+                let own = builder("both").spawn(wait).unwrap();
+                group.add(&own);
+                wait();
+            }
+        });
+        pool.spawn(|| ()).join().unwrap();
+        let mut results = pool.imap(0.., move |_| wait()).window(1);
+        let lazy = builder("lazy").spawn(move || drop(results.next()));
+        drop(lazy.unwrap());
+        sleep(ms(1));
+        let both = named(&dump(), "both").id;
+        let dump = dump();
+        let hub = &dump.hubs[0];
+        let [g, p, l] = &hub.groups[..] else {
+            panic!("the others have no members: {dump}")
+        };
+        assert!(g.made_at.to_string().starts_with(&group_made), "{dump}");
+        assert!(p.made_at.to_string().starts_with(&pool_made), "{dump}");
+        assert!(g.number < p.number && p.number < l.number);
+        assert_eq!((g.size, p.size, l.size), (None, Some(3), None));
+        assert_eq!((&g.members, &p.members), (&group.ids(), &pool.ids()));
+        assert_eq!(l.members, left);
+        assert!(g.members.contains(&both) && p.members[0] == first.id());
+        assert_eq!((g.members.len(), p.members.len()), (2, 2));
+        assert!(empty.is_empty());
+
+        // Depth and name or number of each line.
+        let text = dump.to_string();
+        let tree = text.lines().map(|line| {
+            let item = line.trim_start();
+            let what = item.split([':', ',']).next().unwrap();
+            (
+                line.len() - item.len(),
+                what.split('\'').nth(1).unwrap_or(what).to_owned(),
+            )
+        });
+        let of = |id: u64| format!("#{id}");
+        let tree = tree.collect::<Vec<_>>();
+        let want = [
+            (2, "root".to_owned()),
+            (2, "outside".to_owned()),
+            (4, "child".to_owned()),
+            (2, "lazy".to_owned()),
+            (4, "imap".to_owned()),
+            (2, format!("group {}", g.number)),
+            (4, of(g.members[0])),
+            (4, "both".to_owned()),
+            (2, format!("pool {}", p.number)),
+            (4, of(p.members[0])),
+            (6, "grandchild".to_owned()),
+            (4, of(p.members[1])),
+            (2, format!("group {}", l.number)),
+            (4, of(left[0])),
+        ];
+        assert_eq!(tree[1..], want, "{text}");
+        let line = |start: &str| {
+            let found = text
+                .lines()
+                .find(|line| line.trim_start().starts_with(start));
+            found.unwrap_or_else(|| panic!("{start}: {text}"))
+        };
+        assert_eq!(
+            line("group"),
+            format!("  group {}, made at {}: 2 members", g.number, g.made_at)
+        );
+        assert_eq!(
+            line("pool"),
+            format!("  pool {}, made at {}: 2 of 3 members", p.number, p.made_at)
+        );
+        assert!(
+            text.lines().any(|line| line.ends_with(": 1 member")),
+            "{text}"
+        );
+        // Who has spawned it stands elsewhere.
+        let outside = named(&dump, "outside").id;
+        assert!(
+            line(&format!("#{}:", g.members[0])).contains(&format!(" by #{outside}, ")),
+            "{text}"
+        );
+        assert!(!line("#").contains("also in"), "{text}");
+
+        // As JSON.
+        let json: Value = serde_json::from_str(&dump.to_json()).expect("JSON");
+        let groups = json["hubs"][0]["groups"].as_array().unwrap();
+        assert_eq!(groups.len(), 3);
+        for (json, group) in groups.iter().zip(&hub.groups) {
+            assert_eq!(json["number"], group.number);
+            assert_eq!(json["made_at"], group.made_at.to_string());
+            assert_eq!(json["size"], group.size.map_or(Value::Null, Value::from));
+            assert_eq!(json["members"], Value::from(group.members.clone()));
+            assert_eq!(json.as_object().unwrap().len(), 4);
+        }
+        never.set();
+    });
+}
+
+/// It has one line, under the first, and that says so.
+#[test]
+fn dump_shows_who_is_in_several_groups_once() {
+    run(|| {
+        let never = Rc::new(Event::new());
+        let (first, second, third) = (Group::new(), Pool::new(2), Group::new());
+        let waits = never.clone();
+        let member = second.spawn(move || waits.wait());
+        third.add(&member);
+        first.add(&member);
+        let dump = dump();
+        let [a, b, c] = &dump.hubs[0].groups[..] else {
+            panic!("{dump}")
+        };
+        assert!([a, b, c].iter().all(|group| group.members == [member.id()]));
+        let text = dump.to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        let also = format!(", also in group {}, also in group {}, ", b.number, c.number);
+        assert!(
+            lines[3].starts_with(&format!("    #{}: ", member.id())),
+            "{text}"
+        );
+        assert!(lines[3].contains(&also), "{text}");
+        never.set();
+        member.join().unwrap();
+        assert!(greenlet::dump().hubs[0].groups.is_empty());
+    });
+}
+
+/// Groups are their thread's, as greenlets are.
+#[test]
+fn dump_of_another_hub_has_its_groups() {
+    let worker = hub_thread("worker");
+    let (told, tell) = (Arc::new(Event::new()), Arc::new(Event::new()));
+    let (mine, stop) = (told.clone(), tell.clone());
+    let there = worker.handle().spawn(move || {
+        let group = Group::new();
+        let stops = stop.clone();
+        drop(group.spawn(move || stops.wait()));
+        let ids = group.ids();
+        mine.set();
+        group.join();
+        ids
+    });
+    run(|| {
+        let own = Group::new();
+        let waits = tell.clone();
+        let here = own.spawn(move || waits.wait());
+        told.wait();
+        let dump = worker.handle().dump(HANGS);
+        let [group] = &dump.hubs[0].groups[..] else {
+            panic!("{dump}")
+        };
+        let members = group.members.clone();
+        let ours = greenlet::dump();
+        assert_eq!(ours.hubs[0].groups.len(), 1, "{ours}");
+        assert_eq!(ours.hubs[0].groups[0].members, [here.id()]);
+        tell.set();
+        assert_eq!(there.join().unwrap(), members);
+        here.join().unwrap();
+    });
+    end(worker);
+}
+
 #[test]
 fn dump_of_a_thread_without_a_hub_is_empty() {
     let (dump, numbers) = std::thread::spawn(|| (dump(), statistics()))
@@ -817,6 +1005,205 @@ fn slices_are_measured() {
 }
 
 /// Each with somebody who waits in it.
+/// Spawns it and lets it run up to its wait.
+fn waiting(f: impl FnOnce() + 'static) -> greenlet::Greenlet<()> {
+    let g = spawn(f);
+    yield_now();
+    g
+}
+
+#[test]
+fn coordination_tells_its_numbers() {
+    use greenlet::sync::{Barrier, Latch, Notify, WaitGroup};
+    run(|| {
+        let barrier = Rc::new(Barrier::new(3));
+        let mut waits = Vec::new();
+        for n in 1..3 {
+            let b = barrier.clone();
+            waits.push(waiting(move || assert!(!b.wait().is_leader())));
+            let numbers = barrier.statistics();
+            assert_eq!((numbers.size, numbers.waiting), (3, n));
+        }
+        assert_eq!(format!("{barrier:?}"), "Barrier { size: 3, waiting: 2 }");
+        waits.pop().unwrap().kill();
+        yield_now();
+        assert_eq!(barrier.statistics().waiting, 1);
+        let b = barrier.clone();
+        waits.push(waiting(move || assert!(!b.wait().is_leader())));
+        assert!(barrier.wait().is_leader());
+        assert_eq!(barrier.statistics().waiting, 0);
+
+        let latch = Rc::new(Latch::new(2));
+        let l = latch.clone();
+        waits.push(waiting(move || l.wait()));
+        latch.count_down();
+        let numbers = latch.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (1, 1));
+        assert_eq!(format!("{latch:?}"), "Latch { count: 1, waiting: 1 }");
+        latch.count_down();
+        let numbers = latch.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (0, 0));
+
+        let all = WaitGroup::new();
+        let (one, watching) = (all.clone(), all.clone());
+        waits.push(waiting(move || one.wait()));
+        drop(all);
+        let numbers = watching.statistics();
+        assert_eq!((numbers.count, numbers.waiting), (1, 1));
+        assert_eq!(
+            format!("{watching:?}"),
+            "WaitGroup { count: 1, waiting: 1 }"
+        );
+        drop(watching);
+
+        let notify = Rc::new(Notify::new());
+        let n = notify.clone();
+        waits.push(waiting(move || n.wait()));
+        let numbers = notify.statistics();
+        assert_eq!((numbers.permit, numbers.waiting), (false, 1));
+        notify.notify_one();
+        notify.notify_one();
+        let numbers = notify.statistics();
+        assert_eq!((numbers.permit, numbers.waiting), (true, 0));
+        assert_eq!(format!("{notify:?}"), "Notify { permit: true, waiting: 0 }");
+        waits.into_iter().for_each(|g| g.join().unwrap());
+    });
+}
+
+#[test]
+fn initialisers_tell_their_numbers() {
+    use greenlet::sync::{Lazy, Once, OnceCell};
+    run(|| {
+        let go = Rc::new(Event::new());
+        macro_rules! check {
+            ($statistics:expr, $initialise:expr $(, $wait:expr)?) => {{
+                let numbers = || {
+                    let n = $statistics;
+                    (n.completed, n.running, n.waiting)
+                };
+                assert_eq!(numbers(), (false, false, 0));
+                // One that fails has had the turn, and it is free again.
+                let first = waiting($initialise);
+                assert_eq!(numbers(), (false, true, 0));
+                first.kill();
+                first.wait();
+                assert_eq!(numbers(), (false, false, 0));
+                let both = [waiting($initialise), waiting($initialise)];
+                assert_eq!(numbers(), (false, true, 1));
+                let others: Vec<greenlet::Greenlet<()>> = vec![$(waiting($wait))?];
+                assert_eq!(numbers(), (false, true, 1 + others.len()));
+                go.set();
+                for g in both.into_iter().chain(others) {
+                    g.join().unwrap();
+                }
+                assert_eq!(numbers(), (true, false, 0));
+                go.clear();
+            }};
+        }
+
+        let cell = Rc::new(OnceCell::new());
+        check!(
+            cell.statistics(),
+            {
+                let (cell, go) = (cell.clone(), go.clone());
+                move || assert_eq!(cell.get_or_init(|| (go.wait(), 7).1), &7)
+            },
+            {
+                let cell = cell.clone();
+                move || assert_eq!(cell.wait(), &7)
+            }
+        );
+        assert_eq!(
+            format!("{cell:?}"),
+            "OnceCell { value: Some(7), waiting: 0 }"
+        );
+
+        let once = Rc::new(Once::new());
+        check!(
+            once.statistics(),
+            {
+                let (once, go) = (once.clone(), go.clone());
+                move || once.call_once(|| go.wait())
+            },
+            {
+                let once = once.clone();
+                move || once.wait()
+            }
+        );
+        assert_eq!(format!("{once:?}"), "Once { completed: true, waiting: 0 }");
+
+        let g = go.clone();
+        let lazy = Rc::new(Lazy::new(move || g.wait()));
+        check!(Lazy::statistics(&lazy), {
+            let lazy = lazy.clone();
+            move || **lazy
+        });
+        assert_eq!(format!("{lazy:?}"), "Lazy { value: Some(()), waiting: 0 }");
+    });
+}
+
+#[test]
+fn locks_tell_their_numbers() {
+    use greenlet::sync::{
+        LockStatistics, Mutex, ReentrantMutex, RwLock, RwLockUpgradableReadGuard,
+    };
+    run(|| {
+        macro_rules! mutex {
+            ($Mutex:ident) => {{
+                let mutex = Rc::new($Mutex::new(()));
+                let numbers = || {
+                    let n = mutex.statistics();
+                    (n.locked, n.waiting)
+                };
+                assert_eq!(numbers(), (false, 0));
+                let held = mutex.lock();
+                let m = mutex.clone();
+                let next = waiting(move || drop(m.lock()));
+                assert_eq!(numbers(), (true, 1));
+                drop(held); // handed over
+                assert_eq!(numbers(), (true, 0));
+                next.join().unwrap();
+                assert_eq!(numbers(), (false, 0));
+            }};
+        }
+        mutex!(Mutex);
+        mutex!(ReentrantMutex);
+
+        let lock = Rc::new(RwLock::new(()));
+        let numbers = || {
+            let n = lock.statistics();
+            (n.written, n.readers, n.upgradable, n.waiting)
+        };
+        assert_eq!(numbers(), (false, 0, false, 0));
+        let readers = [lock.read(), lock.read()];
+        let upgradable = lock.upgradable_read();
+        assert_eq!(numbers(), (false, 2, true, 0));
+        let l = lock.clone();
+        let writer = waiting(move || drop(l.write()));
+        let l = lock.clone();
+        let reader = waiting(move || drop(l.read()));
+        assert_eq!(numbers(), (false, 2, true, 2));
+        drop(readers);
+        let upgraded = RwLockUpgradableReadGuard::upgrade(upgradable);
+        assert_eq!(numbers(), (true, 0, false, 2));
+        drop(upgraded); // handed over to the writer
+        assert_eq!(numbers(), (true, 0, false, 1));
+        writer.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(numbers(), (false, 0, false, 0));
+
+        // One that upgrades is counted among those who wait.
+        let (held, l) = (lock.read(), lock.clone());
+        let upgrades = waiting(move || {
+            drop(RwLockUpgradableReadGuard::upgrade(l.upgradable_read()));
+        });
+        assert_eq!(numbers(), (false, 1, true, 1));
+        drop(held);
+        upgrades.join().unwrap();
+        assert_eq!(numbers(), (false, 0, false, 0));
+    });
+}
+
 #[test]
 fn primitives_tell_their_numbers() {
     use greenlet::sync::{

@@ -1,6 +1,6 @@
 //! A dump as text, and as JSON.
 
-use super::{Dump, GreenletDump, GreenletState, HubAnswer, HubDump};
+use super::{Dump, GreenletDump, GreenletState, GroupDump, HubAnswer, HubDump};
 use crate::statistics::{HubStatistics, Runner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -8,14 +8,15 @@ use std::panic::Location;
 use std::time::Duration;
 
 impl fmt::Display for Dump {
-    /// A block for each hub, a line for each greenlet.
+    /// A block for each hub, a line for each group and for each greenlet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.hubs.iter().try_for_each(|hub| write!(f, "{hub}"))
     }
 }
 
 impl fmt::Display for HubDump {
-    /// A line for the hub and one for each greenlet, those that another one has spawned under it.
+    /// A line for the hub and one for each greenlet: its members under a group, and under a
+    /// greenlet those in no group that it has spawned.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hub of thread '{}': ", self.thread)?;
         match &self.answer {
@@ -37,46 +38,111 @@ impl fmt::Display for HubDump {
             )?;
         }
         writeln!(f)?;
-        self.lines(|depth, greenlet, under| {
+        self.lines(|item, depth, under| {
             write!(f, "{:indent$}", "", indent = 2 + 2 * depth)?;
-            greenlet.line(f, under)
+            match item {
+                Item::Group(group) => group.line(f),
+                Item::Greenlet(greenlet) => greenlet.line(f, under),
+            }
         })
     }
 }
 
+/// What has a line in a hub's tree.
+#[derive(Clone, Copy)]
+enum Item<'a> {
+    Group(&'a GroupDump),
+    Greenlet(&'a GreenletDump),
+}
+
+/// What its line stands under.
+enum Under<'a> {
+    Hub,
+    /// The greenlet that spawned it.
+    Parent,
+    /// The first of its groups; the numbers of the others.
+    Group(&'a [u64]),
+}
+
+/// What lines stand under: the hub (0) or a greenlet by its id, or a group by its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Above {
+    Greenlet(u64),
+    Group(u64),
+}
+
 impl HubDump {
-    /// Calls `line` with each greenlet and how deep it lies, in the order of the tree; `under`:
-    /// its parent's line is above it. Not by recursion: a chain of parents may be long.
+    /// Calls `line` with each item of the tree, in order, and how deep it lies. Not by recursion: a
+    /// chain of parents may be long.
     fn lines(
         &self,
-        mut line: impl FnMut(usize, &GreenletDump, bool) -> fmt::Result,
+        mut line: impl FnMut(Item<'_>, usize, Under<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        let mut children: BTreeMap<u64, Vec<&GreenletDump>> = BTreeMap::new();
+        let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for group in &self.groups {
+            for &member in &group.members {
+                groups.entry(member).or_default().push(group.number);
+            }
+        }
+        let mut below: BTreeMap<Above, Vec<&GreenletDump>> = BTreeMap::new();
         let alive: BTreeSet<u64> = self.greenlets.iter().map(|g| g.id).collect();
         for greenlet in &self.greenlets {
-            // The root's stand beside it.
-            let parent = alive.get(&greenlet.parent).copied().unwrap_or(0);
-            children.entry(parent).or_default().push(greenlet);
+            let above = match groups.get(&greenlet.id) {
+                Some(groups) => Above::Group(groups[0]),
+                // The root's stand beside it.
+                None => Above::Greenlet(alive.get(&greenlet.parent).copied().unwrap_or(0)),
+            };
+            below.entry(above).or_default().push(greenlet);
         }
-        let mut next: Vec<(usize, &GreenletDump)> = Vec::new();
-        let mut push = |next: &mut Vec<_>, depth, id| {
-            for greenlet in children.remove(&id).unwrap_or_default().into_iter().rev() {
-                next.push((depth, greenlet));
-            }
+        // Those that come next, the last one first.
+        let mut next: Vec<(usize, Item)> = Vec::new();
+        next.extend(
+            self.groups
+                .iter()
+                .rev()
+                .map(|group| (0, Item::Group(group))),
+        );
+        let mut push = |next: &mut Vec<_>, above, depth| {
+            let those = below.remove(&above).unwrap_or_default();
+            next.extend(those.into_iter().rev().map(|g| (depth, Item::Greenlet(g))));
         };
-        push(&mut next, 0, 0);
-        while let Some((depth, greenlet)) = next.pop() {
-            line(depth, greenlet, depth > 0)?;
-            if greenlet.id != 0 {
-                push(&mut next, depth + 1, greenlet.id);
+        push(&mut next, Above::Greenlet(0), 0);
+        while let Some((depth, item)) = next.pop() {
+            let under = match item {
+                Item::Group(_) => Under::Hub,
+                Item::Greenlet(greenlet) => match groups.get(&greenlet.id) {
+                    Some(groups) => Under::Group(&groups[1..]),
+                    None if depth == 0 => Under::Hub,
+                    None => Under::Parent,
+                },
+            };
+            line(item, depth, under)?;
+            match item {
+                Item::Group(group) => push(&mut next, Above::Group(group.number), 1),
+                Item::Greenlet(greenlet) if greenlet.id == 0 => {}
+                Item::Greenlet(greenlet) => {
+                    push(&mut next, Above::Greenlet(greenlet.id), depth + 1)
+                }
             }
         }
         Ok(())
     }
 }
 
+impl GroupDump {
+    fn line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.size.is_some() { "pool" } else { "group" };
+        write!(f, "{kind} {}, made at {}: ", self.number, self.made_at)?;
+        match (self.members.len(), self.size) {
+            (n, Some(size)) => writeln!(f, "{n} of {size} members"),
+            (1, None) => writeln!(f, "1 member"),
+            (n, None) => writeln!(f, "{n} members"),
+        }
+    }
+}
+
 impl GreenletDump {
-    fn line(&self, f: &mut fmt::Formatter<'_>, under: bool) -> fmt::Result {
+    fn line(&self, f: &mut fmt::Formatter<'_>, under: Under<'_>) -> fmt::Result {
         match (self.id, &self.name) {
             (0, _) => f.write_str("root")?,
             (id, None) => write!(f, "#{id}")?,
@@ -101,11 +167,16 @@ impl GreenletDump {
         if let Some(place) = self.spawned_at {
             write!(f, "; spawned at {place}")?;
         }
-        if self.parent != 0 && !under {
+        if self.parent != 0 && !matches!(under, Under::Parent) {
             write!(f, " by #{}", self.parent)?;
         }
         if let Some(scope) = self.scope {
             write!(f, " in the scope at {scope}")?;
+        }
+        if let Under::Group(others) = under {
+            for other in others {
+                write!(f, ", also in group {other}")?;
+            }
         }
         if let Some(age) = self.age {
             write!(f, ", {age:?} ago")?;
@@ -213,7 +284,8 @@ impl Dump {
     /// An object with the array `hubs`. Keys are the names of the fields; what is not known is
     /// `null`; durations are seconds; places are strings as `src/main.rs:12:5`. A state or an
     /// answer is its name in small letters, and the fields of a wait stand beside it
-    /// (`operation`, `place`, `since`). Greenlets are a flat array: the tree is in `parent`.
+    /// (`operation`, `place`, `since`). Greenlets are a flat array: the tree is in `parent`, and in
+    /// the `members` of each of the `groups`.
     ///
     /// # Examples
     ///
@@ -257,6 +329,11 @@ impl HubDump {
             greenlet.write(greenlets.element());
         }
         greenlets.end();
+        let mut groups = Json::array(hub.key("groups"));
+        for group in &self.groups {
+            group.write(groups.element());
+        }
+        groups.end();
         hub.end();
     }
 }
@@ -291,6 +368,21 @@ fn write_statistics(out: &mut String, numbers: &HubStatistics) {
         }
     }
     object.end();
+}
+
+impl GroupDump {
+    fn write(&self, out: &mut String) {
+        let mut object = Json::object(out);
+        object.plain("number", Some(self.number));
+        object.place("made_at", Some(self.made_at));
+        object.plain("size", self.size);
+        let mut members = Json::array(object.key("members"));
+        for member in &self.members {
+            let _ = write!(members.element(), "{member}");
+        }
+        members.end();
+        object.end();
+    }
 }
 
 impl GreenletDump {

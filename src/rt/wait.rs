@@ -1,5 +1,5 @@
-//! The core under every primitive: nodes, lists, the monitor; `latch`, `pair`, `any` and `select` are made of it.
-//! `side` is about the stacks of generators.
+//! The core under every primitive: nodes, lists, the monitor; `latch`, `pair`, `any` and `select`
+//! are made of it. `side` is about the stacks of generators, `raw` about lock_api's locks.
 //!
 //! A [`Monitor`] is a lock around a primitive's plain state. The state contains
 //! [`WaitList`]s: FIFO lists of nodes, one for each waiter, that live in the
@@ -37,6 +37,7 @@ mod any;
 mod future;
 mod latch;
 mod pair;
+mod raw;
 mod select;
 mod side;
 
@@ -44,7 +45,8 @@ pub(crate) use any::{Readiness, Source, wait_any};
 pub(crate) use future::Wait;
 pub(crate) use latch::Latch;
 pub(crate) use pair::{Giver, Taker, Work, pair};
-pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, raw_lock_of, select};
+pub(crate) use raw::{raw_lock_of, raw_reentrant_of, raw_rwlock_of};
+pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, select};
 pub(crate) use side::Side;
 
 use super::clock::Limit;

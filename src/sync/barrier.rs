@@ -1,11 +1,12 @@
 //! A point that so many must reach before any of them goes on.
 
+use super::statistics::BarrierStatistics;
 use crate::error::Elapsed;
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -164,6 +165,39 @@ impl Barrier {
             .ok_or(Elapsed)
     }
 
+    /// A [`wait`](Barrier::wait) as an arm, for a future; an arm of a select would have arrived,
+    /// and might trip the barrier, though another one is chosen.
+    pub(crate) fn wait_arm(&self) -> impl Choice<Output = BarrierWaitResult> {
+        Operation::new(
+            &self.monitor,
+            false,
+            |gathering, _| gathering.is_last(),
+            |gathering, wakes, _| {
+                let leads = gathering.arrive(wakes);
+                leads.then_some(BarrierWaitResult { leads })
+            },
+            |_| BarrierWaitResult { leads: false },
+            // If it has tripped nothing can be taken back.
+            |_| (),
+        )
+    }
+
+    /// How many trip it, and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(greenlet::sync::Barrier::new(2).statistics().waiting, 0);
+    /// ```
+    pub fn statistics(&self) -> BarrierStatistics {
+        let mut guard = self.monitor.lock();
+        let gathering = guard.parts().0;
+        BarrierStatistics {
+            size: gathering.size,
+            waiting: gathering.waiters.len(),
+        }
+    }
+
     #[inline(always)]
     #[track_caller]
     fn wait_within(&self, operation: &'static str, limit: Limit) -> Option<BarrierWaitResult> {
@@ -183,11 +217,7 @@ impl Barrier {
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (size, waiting) = {
-            let mut guard = self.monitor.lock();
-            let gathering = guard.parts().0;
-            (gathering.size, gathering.waiters.len())
-        };
+        let BarrierStatistics { size, waiting } = self.statistics();
         f.debug_struct("Barrier")
             .field("size", &size)
             .field("waiting", &waiting)

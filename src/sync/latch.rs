@@ -1,5 +1,6 @@
 //! A count that goes down to zero, for which many wait.
 
+use super::statistics::LatchStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
@@ -117,6 +118,22 @@ impl Latch {
     #[inline]
     pub fn count(&self) -> usize {
         self.monitor.number()
+    }
+
+    /// How many counts are missing and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(greenlet::sync::Latch::new(2).statistics().count, 2);
+    /// ```
+    pub fn statistics(&self) -> LatchStatistics {
+        let mut guard = self.monitor.lock();
+        let state = guard.parts().0;
+        LatchStatistics {
+            count: state.count,
+            waiting: state.waiters.len(),
+        }
     }
 
     /// Counts down by one, and wakes all who wait if that was the last. Does not switch.
@@ -260,11 +277,7 @@ impl Latch {
 
     pub(super) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (count, waiting) = {
-            let mut guard = self.monitor.lock();
-            let state = guard.parts().0;
-            (state.count, state.waiters.len())
-        };
+        let LatchStatistics { count, waiting } = self.statistics();
         f.debug_struct(name)
             .field("count", &count)
             .field("waiting", &waiting)

@@ -1,6 +1,7 @@
 //! A value that its own initialiser makes at the first use. Made of a cell.
 
 use super::once_cell::OnceCell;
+use super::statistics::OnceStatistics;
 use crate::rt::sync::{Lock, Raw, const_fn};
 use std::convert::Infallible;
 use std::fmt;
@@ -83,6 +84,25 @@ impl<T, F> Lazy<T, F> {
     }
 }
 
+impl<T, F> Lazy<T, F> {
+    /// How far the value is and how many wait for it, now. Does not make it. (Not a method, as it
+    /// would hide one of the value's.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet::sync::Lazy;
+    ///
+    /// let answer = Lazy::new(|| 42);
+    /// assert!(!Lazy::statistics(&answer).completed);
+    /// assert_eq!(*answer, 42);
+    /// assert!(Lazy::statistics(&answer).completed);
+    /// ```
+    pub fn statistics(this: &Self) -> OnceStatistics {
+        this.cell.statistics()
+    }
+}
+
 impl<T, F: FnMut() -> T> Lazy<T, F> {
     /// The value, made now if it is not there; the same as to dereference it.
     ///
@@ -152,7 +172,7 @@ impl<T: fmt::Debug, F> fmt::Debug for Lazy<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lazy")
             .field("value", &self.cell.get())
-            .field("waiting", &self.cell.waiting())
+            .field("waiting", &Lazy::statistics(self).waiting)
             .finish()
     }
 }

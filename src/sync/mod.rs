@@ -22,6 +22,7 @@ mod event;
 mod handle;
 mod latch;
 mod lazy;
+mod lock_statistics;
 mod mutex;
 mod notify;
 mod once;
@@ -43,17 +44,20 @@ pub use condvar::Condvar;
 pub use event::Event;
 pub use latch::Latch;
 pub use lazy::Lazy;
+pub use lock_statistics::LockStatistics;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard, RawMutex};
 pub use notify::Notify;
 pub use once::Once;
 pub use once_cell::OnceCell;
+pub(crate) use queue::with_rest;
 pub use queue::{GetError, Iter, LifoQueue, PriorityQueue, PutError, Queue, Slot, TryIter};
 pub use reentrant::{GreenletId, ReentrantMutex, ReentrantMutexGuard};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OwnedPermit, Permit, ReleaseError, Semaphore};
 pub use statistics::{
-    AsyncResultStatistics, BroadcastStatistics, CondvarStatistics, EventStatistics,
-    QueueStatistics, SemaphoreStatistics, WatchStatistics,
+    AsyncResultStatistics, BarrierStatistics, BroadcastStatistics, CondvarStatistics,
+    EventStatistics, LatchStatistics, MutexStatistics, NotifyStatistics, OnceStatistics,
+    QueueStatistics, RwLockStatistics, SemaphoreStatistics, WaitGroupStatistics, WatchStatistics,
 };
 pub use wait_group::WaitGroup;
 pub use watch::{Watch, WatchError, WatchReader};

@@ -1,5 +1,6 @@
 //! Mutual exclusion: a raw lock of ours under lock_api's guards.
 
+use super::statistics::MutexStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::park::{self, Mask};
 use crate::rt::sync::{Constant, constant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 ///
 /// The methods are those of [`lock_api::Mutex`], as in parking_lot: `new` (const), `lock`,
 /// `try_lock`, `try_lock_for`, `try_lock_until`, `lock_arc` and its like, `is_locked`,
-/// `get_mut`, `into_inner`. A guard may live across waits: who wants the lock meanwhile is
+/// `get_mut`, `into_inner`; and [`statistics`](super::LockStatistics). A guard may live across waits: who wants the lock meanwhile is
 /// parked, and its hub runs on. A guard stays on its thread.
 ///
 /// # Fairness
@@ -224,6 +225,15 @@ impl RawMutex {
         line.holder = line.waiters.claim(wakes).map_or(0, |next| *next);
     }
 
+    pub(super) fn statistics(&self) -> MutexStatistics {
+        let mut guard = self.monitor.lock();
+        let line = guard.parts().0;
+        MutexStatistics {
+            locked: line.holder != 0,
+            waiting: line.waiters.len(),
+        }
+    }
+
     /// Locking as an arm of a select: it reserves the lock, which the caller then takes.
     #[track_caller]
     fn lock_arm(&self) -> impl Choice<Output = ()> {
@@ -346,11 +356,7 @@ unsafe impl lock_api::RawMutexTimed for RawMutex {
 impl fmt::Debug for RawMutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (locked, waiting) = {
-            let mut guard = self.monitor.lock();
-            let line = guard.parts().0;
-            (line.holder != 0, line.waiters.len())
-        };
+        let MutexStatistics { locked, waiting } = self.statistics();
         f.debug_struct("RawMutex")
             .field("locked", &locked)
             .field("waiting", &waiting)

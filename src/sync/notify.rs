@@ -1,5 +1,6 @@
 //! A wake for one who waits, or for the next one who comes.
 
+use super::statistics::NotifyStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
@@ -176,6 +177,22 @@ impl Notify {
         while line.waiters.claim_front(wakes).is_some() {}
     }
 
+    /// Whether there is a permit and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!greenlet::sync::Notify::new().statistics().permit);
+    /// ```
+    pub fn statistics(&self) -> NotifyStatistics {
+        let mut guard = self.monitor.lock();
+        let line = guard.parts().0;
+        NotifyStatistics {
+            permit: line.permit,
+            waiting: line.waiters.len(),
+        }
+    }
+
     /// Waits for a notification; takes the permit without a switch if there is one.
     ///
     /// # Timeouts and kills
@@ -256,11 +273,7 @@ impl Default for Notify {
 impl fmt::Debug for Notify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (permit, waiting) = {
-            let mut guard = self.monitor.lock();
-            let line = guard.parts().0;
-            (line.permit, line.waiters.len())
-        };
+        let NotifyStatistics { permit, waiting } = self.statistics();
         f.debug_struct("Notify")
             .field("permit", &permit)
             .field("waiting", &waiting)

@@ -1,6 +1,7 @@
 //! Something that is done once. Made of a cell without a value.
 
 use super::once_cell::OnceCell;
+use super::statistics::OnceStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use std::convert::Infallible;
@@ -103,6 +104,17 @@ impl Once {
         self.cell.get().is_some()
     }
 
+    /// How far it is and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!greenlet::sync::Once::new().statistics().completed);
+    /// ```
+    pub fn statistics(&self) -> OnceStatistics {
+        self.cell.statistics()
+    }
+
     /// Waits until a closure has run to its end, and runs none.
     ///
     /// # Timeouts and kills
@@ -152,9 +164,11 @@ impl Default for Once {
 
 impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The writer is the caller's: not under a lock.
+        let numbers = self.statistics();
         f.debug_struct("Once")
-            .field("completed", &self.is_completed())
-            .field("waiting", &self.cell.waiting())
+            .field("completed", &numbers.completed)
+            .field("waiting", &numbers.waiting)
             .finish()
     }
 }

@@ -1,5 +1,6 @@
 //! A value that is made once, by the first who needs it, while the others wait.
 
+use super::statistics::OnceStatistics;
 use super::turns::Turns;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
@@ -294,9 +295,23 @@ impl<T> OnceCell<T> {
         std::mem::take(self).into_inner()
     }
 
-    /// How many wait, of either kind.
-    pub(super) fn waiting(&self) -> usize {
-        self.value.waiting() + self.turns.waiting()
+    /// How far it is and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(greenlet::sync::OnceCell::from(5).statistics().completed);
+    /// ```
+    pub fn statistics(&self) -> OnceStatistics {
+        // In this order: whose turn is over has written the value.
+        let (running, in_line) = self.turns.look();
+        let waiting = self.value.waiting() + in_line;
+        let completed = self.get().is_some();
+        OnceStatistics {
+            completed,
+            running: running && !completed,
+            waiting,
+        }
     }
 }
 
@@ -336,7 +351,7 @@ impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnceCell")
             .field("value", &self.get())
-            .field("waiting", &self.waiting())
+            .field("waiting", &self.statistics().waiting)
             .finish()
     }
 }

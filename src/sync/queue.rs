@@ -4,6 +4,7 @@ mod core;
 mod many;
 mod slot;
 
+pub(crate) use many::with_rest;
 pub use slot::Slot;
 
 use self::core::{Core, Ranked};

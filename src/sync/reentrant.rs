@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 /// they lend `&T`, so the value is often a `Cell` or `RefCell`. The methods are those of
 /// [`lock_api::ReentrantMutex`], as in parking_lot: `new` (const), `lock`, `try_lock`,
 /// `try_lock_for`, `try_lock_until`, `is_locked`, and `is_owned_by_current_thread`, which means
-/// the caller.
+/// the caller; and [`statistics`](super::LockStatistics).
 ///
 /// # Fairness
 ///

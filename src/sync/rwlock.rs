@@ -1,6 +1,7 @@
 //! Many readers or one writer: a raw lock of ours under lock_api's guards.
 
 use super::mutex::held_already;
+use super::statistics::RwLockStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::park::{self, Wakes};
 use crate::rt::sync::{Constant, constant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 ///
 /// The methods are those of [`lock_api::RwLock`], as in parking_lot: `new` (const), `read`,
 /// `write`, `upgradable_read`, each with a `try_` form, `_for` a duration, `_until` an instant,
-/// and `_arc`. A guard may live across waits, and stays on its thread. An upgradable reader
+/// and `_arc`; and [`statistics`](super::LockStatistics). A guard may live across waits, and stays on its thread. An upgradable reader
 /// reads beside readers, not beside another upgradable one;
 /// `RwLockUpgradableReadGuard::upgrade` makes it the writer, with no other writer in between.
 /// `downgrade` goes the other way, and lets those in who may read then.
@@ -369,6 +370,20 @@ impl RawRwLock {
     }
 }
 
+impl RawRwLock {
+    pub(super) fn statistics(&self) -> RwLockStatistics {
+        let mut guard = self.monitor.lock();
+        let all = guard.parts().0;
+        let written = all.number & WRITER != 0;
+        RwLockStatistics {
+            written,
+            readers: if written { 0 } else { all.number / READER },
+            upgradable: !written && all.number & UPGRADER != 0,
+            waiting: all.line.len() + all.upgrade.len(),
+        }
+    }
+}
+
 /// Gives up an upgradable lock.
 struct Release<'a>(&'a RawRwLock);
 
@@ -561,17 +576,12 @@ unsafe impl lock_api::RawRwLockUpgradeTimed for RawRwLock {
 impl fmt::Debug for RawRwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The writer is the caller's: not under the lock.
-        let (number, waiting) = {
-            let mut guard = self.monitor.lock();
-            let all = guard.parts().0;
-            (all.number, all.line.len() + all.upgrade.len())
-        };
-        let written = number & WRITER != 0;
+        let numbers = self.statistics();
         f.debug_struct("RawRwLock")
-            .field("written", &written)
-            .field("readers", &if written { 0 } else { number / READER })
-            .field("upgradable", &(number & UPGRADER != 0 && !written))
-            .field("waiting", &waiting)
+            .field("written", &numbers.written)
+            .field("readers", &numbers.readers)
+            .field("upgradable", &numbers.upgradable)
+            .field("waiting", &numbers.waiting)
             .finish()
     }
 }

@@ -105,9 +105,11 @@ impl Turns {
         }
     }
 
-    /// How many are in line.
-    pub(super) fn waiting(&self) -> usize {
-        self.monitor.lock().parts().0.waiters.len()
+    /// Whether somebody has the turn, and how many are in line.
+    pub(super) fn look(&self) -> (bool, usize) {
+        let mut guard = self.monitor.lock();
+        let line = guard.parts().0;
+        (matches!(line.turn, Turn::Of(_)), line.waiters.len())
     }
 }
 

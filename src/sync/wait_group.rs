@@ -1,6 +1,7 @@
 //! Waiting until all who take part have gone. Made of a latch that also counts up.
 
 use super::latch::Latch;
+use super::statistics::WaitGroupStatistics;
 use crate::rt::clock::Limit;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -104,6 +105,21 @@ impl WaitGroup {
     pub fn wait_timeout(self, limit: Duration) -> bool {
         let latch = self.give_up();
         latch.wait_within("WaitGroup::wait_timeout", Limit::After(limit))
+    }
+
+    /// How many clones there are and how many wait, now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(greenlet::sync::WaitGroup::new().statistics().count, 1);
+    /// ```
+    pub fn statistics(&self) -> WaitGroupStatistics {
+        let numbers = self.latch.statistics();
+        WaitGroupStatistics {
+            count: numbers.count,
+            waiting: numbers.waiting,
+        }
     }
 
     pub(crate) fn give_up(self) -> Arc<Latch> {

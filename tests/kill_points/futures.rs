@@ -1,8 +1,8 @@
 //! `block_on`: what a future was given is not lost with it.
 
 use crate::stage::{Item, explore, ms};
-use greenlet::block_on;
-use greenlet::sync::{Queue, Semaphore};
+use greenlet::sync::{Barrier, Queue, Semaphore};
+use greenlet::{block_on, spawn, timeout};
 use std::rc::Rc;
 
 /// Getters that wait as futures, beside others that do not. (A put as a future may be unwound
@@ -42,6 +42,72 @@ fn bounded() {
 #[test]
 fn rendezvous() {
     items(Queue::rendezvous);
+}
+
+/// Batches and reserved places as futures.
+#[test]
+fn batches_and_places() {
+    explore(|stage| {
+        let queue = Rc::new(Queue::<Item>::bounded(2));
+        stage.line(queue.clone());
+        let q = queue.clone();
+        stage.actor(move |a| {
+            for _ in 0..3 {
+                a.sleeps(1);
+                a.does("get_many_async", || {
+                    a.fetch_many(|| block_on(q.get_many_async(2)));
+                });
+            }
+        });
+        for _ in 0..2 {
+            let q = queue.clone();
+            stage.actor(move |a| {
+                for _ in 0..2 {
+                    if let Ok(slot) = a.waits("reserve_async", || block_on(q.reserve_async())) {
+                        a.entrust(|item| {
+                            slot.put(item);
+                            Ok(())
+                        });
+                    }
+                }
+            });
+        }
+        let q = queue.clone();
+        stage.actor(move |a| {
+            for _ in 0..2 {
+                a.puts("put", |item| q.put(item));
+            }
+        });
+        stage.afterwards(move || assert_eq!(queue.statistics().reserved, 0));
+    });
+}
+
+/// Arrivals as futures: one that is given up has not arrived.
+#[test]
+fn barrier() {
+    explore(|stage| {
+        let barrier = Rc::new(Barrier::new(2));
+        for sleep in [0, 1, 2] {
+            let barrier = barrier.clone();
+            stage.actor(move |a| {
+                for _ in 0..2 {
+                    a.sleeps(sleep);
+                    a.does("wait_async", || {
+                        let limit = timeout(ms(4), || block_on(barrier.wait_async()));
+                        drop(limit);
+                    });
+                }
+            });
+        }
+        stage.afterwards(move || {
+            assert_eq!(barrier.statistics().waiting, 0);
+            // It can be used as ever.
+            let b = barrier.clone();
+            let other = spawn(move || b.wait().is_leader());
+            assert!(!block_on(barrier.wait_async()).is_leader());
+            assert!(other.join().unwrap());
+        });
+    });
 }
 
 /// A future that is given up by another beside it, in one `block_on`.

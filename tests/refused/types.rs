@@ -3,7 +3,7 @@
 #![allow(unused)]
 
 use greenlet::sync::{AsyncResult, BoundedSemaphore, Event, LifoQueue, Permit, PriorityQueue, Queue, Semaphore};
-use greenlet::{Greenlet, HubHandle, Joinable, Local, Scope, ScopedGreenlet, TimeoutHandle, scope, spawn};
+use greenlet::{Greenlet, Group, HubHandle, Joinable, Local, Pool, Scope, ScopedGreenlet, TimeoutHandle, scope, spawn};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard, Mutex};
@@ -59,6 +59,13 @@ fn rc_through_an_async_result_s_error() {
     let result = AsyncResult::<u8, Rc<u8>>::default();
     let _ = result.set_error(Rc::new(1));
     send(result); //~ E0277 `Rc<u8>` cannot be sent
+}
+
+/// A group's and a pool's futures are polled on their thread.
+fn futures_of_a_pool() {
+    let (group, pool) = (Group::new(), Pool::new(1));
+    send(group.join_async()); // only looks at whether there are members
+    send(pool.spawn_async(|| ())); //~ E0277 `Rc<
 }
 
 fn rc_through_queues() {

@@ -2,7 +2,7 @@
 
 use super::{Seen, explore, nobody_waits, thread};
 use crate::rt::inbox::Parker;
-use crate::sync::{Event, Queue, Semaphore};
+use crate::sync::{Barrier, Event, Queue, Semaphore};
 use crate::{as_completed, block_on};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -115,6 +115,85 @@ fn dropped_against_a_release() {
         assert_eq!(semaphore.available(), 0);
         nobody_waits(&semaphore);
     });
+}
+
+/// A place that was given to a future that is dropped goes back, whoever is first.
+#[test]
+fn reserve_dropped_against_a_get() {
+    let seen = Seen::new();
+    explore("reserve_dropped_against_a_get", None, {
+        let seen = seen.clone();
+        move || {
+            let queue = Arc::new(Queue::bounded(1));
+            queue.put(Box::new(1)).unwrap();
+            let mut reserve = Box::pin({
+                let queue = queue.clone();
+                async move { queue.reserve_async().await.map(drop) }
+            });
+            let (waker, _) = waker();
+            assert!(poll(reserve.as_mut(), &waker).is_none());
+            let getter = thread({
+                let queue = queue.clone();
+                move || *queue.get().unwrap()
+            });
+            seen.hit(queue.statistics().reserved);
+            drop(reserve);
+            assert_eq!(getter.join().unwrap(), 1);
+            assert_eq!(queue.statistics().reserved, 0);
+            queue.put_nowait(Box::new(2)).unwrap();
+            nobody_waits(&queue);
+        }
+    });
+    seen.all(2);
+}
+
+/// A future that has arrived is dropped while the last one comes: either it has not arrived, or
+/// the barrier has tripped, and there is a next generation.
+#[test]
+fn arrival_dropped_against_the_last() {
+    let seen = Seen::new();
+    explore("arrival_dropped_against_the_last", None, {
+        let seen = seen.clone();
+        move || {
+            let barrier = Arc::new(Barrier::new(2));
+            let mut wait = Box::pin({
+                let barrier = barrier.clone();
+                async move { barrier.wait_async().await }
+            });
+            let (begun, _) = waker();
+            assert!(poll(wait.as_mut(), &begun).is_none());
+            let last = thread({
+                let barrier = barrier.clone();
+                move || {
+                    let mut wait = pin!(barrier.wait_async());
+                    let (waker, parked) = waker();
+                    let leads = poll(wait.as_mut(), &waker).is_some_and(|end| end.is_leader());
+                    if !leads {
+                        // The first one has taken its arrival back, so it needs another.
+                        parked.0.park(None);
+                        let end = poll(wait.as_mut(), &waker).expect("it was woken for this");
+                        assert!(!end.is_leader());
+                    }
+                    leads
+                }
+            });
+            drop(wait);
+            // It meets `last`, or is the first of the next generation.
+            let mut wait = pin!(barrier.wait_async());
+            let met = poll(wait.as_mut(), &begun).is_some_and(|end| end.is_leader());
+            let leads = last.join().unwrap();
+            seen.hit(leads.into());
+            if leads && !met {
+                // It was tripped by `last`, or waits for another.
+                match poll(wait.as_mut(), &begun) {
+                    Some(end) => assert!(!end.is_leader()),
+                    None => assert!(barrier.wait().is_leader()),
+                }
+            }
+            assert_eq!(barrier.statistics().waiting, 0);
+        }
+    });
+    seen.all(2);
 }
 
 /// The thread that polls is not the one that began: it sees what came before the wake.

@@ -332,13 +332,6 @@ impl<A: Choice<Output = ()>, G, F: FnMut() -> G> Choice for Then<A, F> {
     }
 }
 
-/// The raw lock of a mutex, for its arm.
-pub(crate) fn raw_lock_of<R: lock_api::RawMutex, T: ?Sized>(mutex: &lock_api::Mutex<R, T>) -> &R {
-    // SAFETY: what could break the mutex is to unlock it without a guard, and for that the
-    // raw lock's `unlock` wants a promise of its own.
-    unsafe { mutex.raw() }
-}
-
 /// Does one of the arms and returns its number; several that can be done at once come in turn
 /// from `first` on. `None` if the limit is over first, or at once if there is no waiting.
 #[inline(always)]

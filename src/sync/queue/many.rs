@@ -132,25 +132,37 @@ impl<T, C: Container<T>> Core<T, C> {
 
     fn put_many_nowait(&self, items: Vec<T>) -> PutResult<Vec<T>> {
         let mut rest = items.into_iter();
+        match self.put_some(&mut rest)? {
+            Some(next) => Err(with_rest(PutError::Full(next), &mut rest)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts as many as there is room for, and returns the next one, if there is one.
+    fn put_some(&self, rest: &mut std::vec::IntoIter<T>) -> Result<Option<T>, PutError<Vec<T>>> {
         let Some(first) = rest.next() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut offer = Offer::Item(first);
         let put = {
             let mut guard = self.monitor.lock();
             let (state, wakes) = guard.parts();
-            self.accept_many(state, wakes, &mut offer, &mut rest)
+            self.accept_many(state, wakes, &mut offer, rest)
         };
-        let put = put.unwrap_or_else(|| match offer {
-            Offer::Item(item) => Err(PutError::Full(item)),
-            _ => unreachable!("an offer that was not accepted is whole"),
-        });
-        put.map_err(|error| with_rest(error, &mut rest))
+        match (put, offer) {
+            (Some(Ok(())), _) => Ok(None),
+            (Some(Err(error)), _) => Err(with_rest(error, rest)),
+            (None, Offer::Item(item)) => Ok(Some(item)),
+            (None, _) => unreachable!("an offer that was not accepted is whole"),
+        }
     }
 }
 
 /// What was not put, in order.
-fn with_rest<T>(error: PutError<T>, rest: &mut std::vec::IntoIter<T>) -> PutError<Vec<T>> {
+pub(crate) fn with_rest<T>(
+    error: PutError<T>,
+    rest: &mut std::vec::IntoIter<T>,
+) -> PutError<Vec<T>> {
     let all = |first| std::iter::once(first).chain(rest).collect();
     match error {
         PutError::Full(first) => PutError::Full(all(first)),
@@ -262,6 +274,19 @@ macro_rules! many {
             /// ```
             pub fn get_many_nowait(&self, max: usize) -> Result<Vec<T>, GetError> {
                 self.core.get_many_nowait(max)
+            }
+
+            /// See [`Core::with_more`].
+            pub(crate) fn with_more(&self, first: T, max: usize) -> Vec<T> {
+                self.core.with_more(first, max)
+            }
+
+            /// See [`Core::put_some`].
+            pub(crate) fn put_some(
+                &self,
+                rest: &mut std::vec::IntoIter<T>,
+            ) -> Result<Option<T>, PutError<Vec<T>>> {
+                self.core.put_some(rest)
             }
 
             /// Takes all there is, what putters wait with too, without waiting. It is empty if

@@ -4,7 +4,7 @@ use super::core::{Container, Core, Items, Place};
 use super::{LifoQueue, PriorityQueue, PutError, Queue};
 use crate::rt::clock::Limit;
 use crate::rt::task::Site;
-use crate::rt::wait::End;
+use crate::rt::wait::{Choice, End, Operation};
 use std::fmt;
 use std::time::Duration;
 
@@ -64,6 +64,31 @@ impl<T, C: Container<T>> Core<T, C> {
         reserved
             .unwrap_or(Some(Err(PutError::Full(()))))
             .expect(NO_PLACES)
+    }
+
+    /// A [`reserve`](Core::reserve) as an arm. A place that was given and is not wanted goes back.
+    #[track_caller]
+    fn reserve_arm(&self) -> impl Choice<Output = Result<(), PutError<()>>> {
+        assert!(self.capacity() != Some(0), "{NO_PLACES}");
+        let place = Place {
+            before: 0,
+            granted: false,
+        };
+        Operation::new(
+            &self.monitor,
+            place,
+            |state, _| state.shut_down || state.has_room(),
+            |state, _, place| state.reserve(place).map(|done| done.expect(NO_PLACES)),
+            |place| match place.granted {
+                true => Ok(()),
+                false => Err(PutError::ShutDown(())),
+            },
+            |place| {
+                if place.granted {
+                    self.give_back();
+                }
+            },
+        )
     }
 
     /// Puts an item into a place that is `held`. What nobody will get comes back.
@@ -192,8 +217,13 @@ macro_rules! places {
 
         impl<T: $($bound)*> $Name<T> {
             #[inline(always)]
-            fn slot(&self) -> Slot<'_, Self> {
+            pub(crate) fn slot(&self) -> Slot<'_, Self> {
                 Slot { queue: self, held: true }
+            }
+
+            #[track_caller]
+            pub(crate) fn reserve_arm(&self) -> impl Choice<Output = Result<(), PutError<()>>> {
+                self.core.reserve_arm()
             }
 
             /// Reserves a place, waiting for one if need be, for an item that is put later
