@@ -11,8 +11,9 @@ use std::time::Duration;
 
 type Make = fn() -> Queue<usize>;
 
-/// `n` items through the queue in all, by so many putters and as many getters.
-fn handed(queue: Queue<usize>, pairs: usize, n: usize) -> Duration {
+/// `n` items through the queue in all, by so many putters and as many getters. A putter
+/// yields after each burst, if there are any.
+fn handed<const BURST: usize>(queue: Queue<usize>, pairs: usize, n: usize) -> Duration {
     let queue = Rc::new(queue);
     let each = n / pairs;
     let getters = all(pairs, |_| {
@@ -21,7 +22,14 @@ fn handed(queue: Queue<usize>, pairs: usize, n: usize) -> Duration {
     });
     let putters = all(pairs, |_| {
         let queue = queue.clone();
-        spawn(move || (0..each).for_each(|i| queue.put(i).unwrap()))
+        spawn(move || {
+            for i in 0..each {
+                queue.put(i).unwrap();
+                if BURST > 0 && i % BURST == BURST - 1 {
+                    yield_now();
+                }
+            }
+        })
     });
     timed(|| {
         let got: usize = join_all(getters).into_iter().map(Result::unwrap).sum();
@@ -142,14 +150,19 @@ pub(crate) fn figures() {
     ];
     for (kind, queue) in kinds {
         figure(&format!("Queue: 1 to 1, {kind}"), 200_000, |n| {
-            handed(queue(), 1, n)
+            handed::<0>(queue(), 1, n)
         });
     }
-    for (kind, queue) in &kinds[..2] {
-        figure(&format!("Queue: 4 to 4, {kind}"), 200_000, |n| {
-            handed(queue(), 4, n)
-        });
+    for (pairs, name) in [(1, "1 to 1"), (4, "4 to 4")] {
+        figure(
+            &format!("Queue: {name}, unbounded, bursts of 128"),
+            512_000,
+            |n| handed::<128>(Queue::unbounded(), pairs, n),
+        );
     }
+    figure("Queue: 4 to 4, bounded(128)", 200_000, |n| {
+        handed::<0>(Queue::bounded(128), 4, n)
+    });
     figure("Queue: strict alternation", 200_000, |n| {
         alternate(n, |queue| queue.get().unwrap())
     });
