@@ -1,7 +1,11 @@
 //! greenlet, with its defaults.
 
+mod queues;
+
+pub(crate) use queues::*;
+
 use crate::chains::{Call, Deep3};
-use crate::spent::{BURST, Clock, Spent, chance, latency, spent, sum};
+use crate::spent::{Clock, Spent, chance, latency, spent, sum};
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
 use greenlet::{
     Greenlet, HubThread, Local, Timeout, join_all, run, sleep, spawn, spawn_later, timeout,
@@ -182,90 +186,6 @@ pub(crate) fn result(n: usize) -> Spent {
     })
 }
 
-pub(crate) fn queue_free(n: usize) -> Spent {
-    inside(move || {
-        let queue = Queue::unbounded();
-        spent(n, || {
-            for i in 0..n {
-                queue.put(i).unwrap();
-                assert_eq!(queue.get().unwrap(), i);
-            }
-        })
-    })
-}
-
-/// A putter yields after each burst, if there are any.
-fn handed<const BURST: usize>(queue: Queue<usize>, pairs: usize, n: usize) -> Spent {
-    let each = n / pairs;
-    inside(move || {
-        let queue = Rc::new(queue);
-        let getters = all(pairs, |_| {
-            let queue = queue.clone();
-            spawn(move || (0..each).map(|_| queue.get().unwrap()).sum::<usize>())
-        });
-        let putters = all(pairs, |_| {
-            let queue = queue.clone();
-            spawn(move || {
-                for i in 0..each {
-                    queue.put(i).unwrap();
-                    if BURST > 0 && i % BURST == BURST - 1 {
-                        yield_now();
-                    }
-                }
-            })
-        });
-        spent(n, || {
-            assert_eq!(join(getters).iter().sum::<usize>(), pairs * sum(each));
-            drop(join(putters));
-        })
-    })
-}
-
-pub(crate) fn queue(n: usize) -> Spent {
-    handed::<BURST>(Queue::unbounded(), 1, n)
-}
-
-pub(crate) fn queue_4_to_4(n: usize) -> Spent {
-    handed::<BURST>(Queue::unbounded(), 4, n)
-}
-
-pub(crate) fn bounded<const CAPACITY: usize>(n: usize) -> Spent {
-    let queue = match CAPACITY {
-        0 => Queue::rendezvous(),
-        n => Queue::bounded(n),
-    };
-    handed::<0>(queue, 1, n)
-}
-
-fn two(n: usize, get: impl Fn(&Queue<usize>) -> usize + Copy + 'static) -> Spent {
-    inside(move || {
-        let queues = Rc::new([Queue::unbounded(), Queue::unbounded()]);
-        let players = all(2, |player| {
-            let queues = queues.clone();
-            spawn(move || {
-                let (mine, other) = (&queues[player], &queues[1 - player]);
-                for i in 0..n / 2 {
-                    assert_eq!(get(mine), i);
-                    other.put(i + player).unwrap();
-                }
-            })
-        });
-        yield_now();
-        spent(n, || {
-            queues[0].put(0).unwrap();
-            drop(join(players));
-        })
-    })
-}
-
-pub(crate) fn alternate(n: usize) -> Spent {
-    two(n, |queue| queue.get().unwrap())
-}
-
-pub(crate) fn limit_wait(n: usize) -> Spent {
-    two(n, |queue| queue.get_timeout(LIMIT).unwrap())
-}
-
 pub(crate) fn semaphore_free(n: usize) -> Spent {
     inside(move || {
         let semaphore = Semaphore::new(1);
@@ -297,18 +217,6 @@ pub(crate) fn limit(n: usize) -> Spent {
     inside(move || {
         spent(n, || {
             (0..n).for_each(|i| assert_eq!(timeout(LIMIT, || black_box(i)), Ok(i)))
-        })
-    })
-}
-
-pub(crate) fn limit_ready(n: usize) -> Spent {
-    inside(move || {
-        let queue = Queue::unbounded();
-        spent(n, || {
-            for i in 0..n {
-                queue.put(i).unwrap();
-                assert_eq!(queue.get_timeout(LIMIT).unwrap(), i);
-            }
         })
     })
 }

@@ -17,7 +17,6 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use table::{PEERS, ROWS, Row};
 
-const ROUNDS: usize = 5;
 /// One measurement takes a second or two; the largest ones some more.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
 
 /// Prints a row, and returns how many measurements failed.
 fn compare(index: usize, row: &Row, quick: bool) -> usize {
-    let rounds = if quick { 1 } else { ROUNDS };
+    let rounds = if quick { 1 } else { row.rounds };
     let mut figures: [Vec<f64>; PEERS.len()] = Default::default();
     let mut failures = 0;
     for round in 0..rounds {

@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Operations of one measurement.
     pub(crate) n: usize,
+    /// Measurements of each peer.
+    pub(crate) rounds: usize,
     /// The part of them that `--quick` does.
     pub(crate) quick: usize,
     /// Taken from the wall clock, on all processors.
@@ -23,6 +25,7 @@ const fn row(name: &'static str, n: usize, cells: [Cell; PEERS.len()]) -> Row {
     Row {
         name,
         n,
+        rounds: 5,
         quick: 10,
         wall: false,
         cells,
@@ -38,6 +41,12 @@ impl Row {
     /// The workload is one unit, however quick.
     const fn whole(mut self) -> Self {
         self.quick = 1;
+        self
+    }
+
+    /// It takes long, and the system most of it.
+    const fn long(mut self) -> Self {
+        self.rounds = 3;
         self
     }
 }
@@ -82,7 +91,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("timer, arm + cancel, no other", 2_000_000, [all(g::timer::<0>), None, all(t::timer::<0>), None]),
     row("timer, arm + cancel, 1,000,000 others", 2_000_000, [all(g::timer::<1_000_000>), None, all(t::timer::<1_000_000>), None]),
     row("sleep, 10,000 sleepers, 0 to 10 ms", 1_000_000, [all(g::sleeps), all(m::sleeps), all(t::sleeps), None]),
-    row("sleep, 1,000,000 sleepers, once, 0 to 1 s", 1_000_000, [all(g::sleep_once), None, all(t::sleep_once), None]),
+    row("sleep, 1,000,000 sleepers, once, 0 to 1 s", 1_000_000, [all(g::sleep_once), None, all(t::sleep_once), None]).long(),
     row("local, get", 20_000_000, [all(g::local), all(m::local), all(t::local), all(s::local)]),
     row("kill of a waiter among 1,000", 100_000, [all(g::kill::<1_000>), all(m::kill::<1_000>), all(t::kill::<1_000>), None]),
     row("kill of a waiter among 100,000", 100_000, [all(g::kill::<100_000>), None, all(t::kill::<100_000>), None]).whole(),
