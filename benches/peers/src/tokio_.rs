@@ -1,6 +1,5 @@
 //! tokio: tasks of a `LocalSet` on the current_thread scheduler, which is a little cheaper than
-//! the scheduler's own tasks. There is no timer driver where there
-//! are no timers.
+//! the scheduler's own tasks. There is no I/O driver, and no timers where a row needs none.
 
 mod queues;
 
@@ -47,8 +46,8 @@ async fn join<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     results
 }
 
-/// Lets the others run. tokio's own `yield_now` looks at the I/O driver each time, which takes
-/// several times as long when there are few tasks.
+/// Lets the others run. tokio's own `yield_now` goes round the runtime's driver each time,
+/// which takes several times as long when there are few tasks.
 struct Yield(bool);
 
 impl Future for Yield {
