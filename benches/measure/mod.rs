@@ -1,6 +1,7 @@
 //! What the benches measure by: the thread's time on a processor, on which other load on the
-//! machine counts less than on the wall clock.
+//! machine counts less than on the wall clock. And what they are asked for.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// The time this thread has been on a processor.
@@ -30,10 +31,41 @@ pub(crate) fn timed(f: impl FnOnce()) -> Duration {
     cpu_time() - start
 }
 
-/// Whether the line of that name is to be measured: its name contains each argument.
+/// The command line: `[--list] [--iterations N] [NAME...]`.
+pub(crate) struct Options {
+    pub(crate) names: Vec<String>,
+    /// Only say what there is.
+    pub(crate) list: bool,
+    /// Only do so many operations of the workload with exactly the given name.
+    pub(crate) iterations: Option<usize>,
+}
+
+/// What the program was started with.
+pub(crate) fn options() -> &'static Options {
+    static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
+        let mut options = Options {
+            names: vec![],
+            list: false,
+            iterations: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--bench" => {} // from cargo
+                "--list" => options.list = true,
+                "--iterations" => {
+                    let n = arguments.next().expect("--iterations N");
+                    options.iterations = Some(n.parse().expect("a number of iterations"));
+                }
+                _ => options.names.push(argument),
+            }
+        }
+        options
+    });
+    &OPTIONS
+}
+
+/// Whether the line of that name is to be measured: its name contains each name that was given.
 pub(crate) fn is_asked_for(name: &str) -> bool {
-    std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .all(|a| name.contains(&a))
+    options().names.iter().all(|part| name.contains(part))
 }
