@@ -654,7 +654,8 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
             // In a waker the thread's own word may be in use: it may have got its hub in there.
-            if !party.task().may_switch() || !blocks(&obstacle, limit, &*held.state) {
+            let state: &S = &held.state;
+            if !party.task().may_switch() || !blocks(&obstacle, limit, state) {
                 drop(held);
                 debt.pay();
                 // If this raises, the value is dropped before the thread panics.

@@ -1,7 +1,7 @@
 //! The loop: resume what is ready, and at the end of each turn look at what came in.
 
 use super::record::Life;
-use super::{BUDGET, Hub, HubRef, Key, RecordRef};
+use super::{BUDGET, Hub, HubRef, Key, RecordRef, WorkerRef};
 use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
@@ -33,22 +33,22 @@ impl Hub {
             if let Some(next) = hub.head.get() {
                 next.prefetch();
             }
-            if let Some(worker) = record.worker.get() {
-                hub.current.set(record);
-                hub = worker.resume().expect("a bound worker does not end");
-            } else if hub.is_root(record) {
-                hub.current.set(record);
-                return std::mem::forget(bomb);
-            } else {
-                hub = hub.start(record);
-            }
+            let worker = match record.worker.get() {
+                Some(worker) => worker,
+                None if hub.is_root(record) => {
+                    hub.current.set(record);
+                    return std::mem::forget(bomb);
+                }
+                None => hub.bind(record),
+            };
+            hub.current.set(record);
+            hub = worker.resume().expect("a worker ends only when retired");
         }
     }
 
-    /// The first resume: bind a stack, or use the spare one to end the greenlet.
-    #[cold]
+    /// Before the first resume: a stack, or the spare one to end the greenlet.
     #[inline(never)]
-    fn start(&'static self, record: RecordRef) -> HubRef {
+    fn bind(&'static self, record: RecordRef) -> WorkerRef {
         let size = record.stack_size.get();
         let worker = match self.workers.take_or_start(size, Hub::enter) {
             Ok(worker) => worker,
@@ -65,8 +65,7 @@ impl Hub {
         if self.observed.get() != 0 {
             self.observe_start(record);
         }
-        self.current.set(record);
-        worker.resume().expect("a worker ends only when retired")
+        worker
     }
 
     /// Runs on a worker's stack: one greenlet, from start to end.
