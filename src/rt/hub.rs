@@ -65,6 +65,9 @@ use std::time::{Duration, Instant};
 /// Resumes in a turn.
 pub(crate) const BUDGET: u32 = 256;
 
+/// More greenlets than this are a crowd: each touches some 16 cache lines when it runs.
+pub(crate) const CROWD: usize = 4_000;
+
 type HubRef = &'static Hub;
 type RecordRef = &'static Record;
 type WorkerRef = &'static Worker<HubRef>;
@@ -127,6 +130,8 @@ pub(crate) struct Hub {
     tail: Cell<Option<RecordRef>>,
     current: Cell<RecordRef>,
     budget: Cell<u32>,
+    /// Its greenlets do not fit in the caches.
+    crowded: Cell<bool>,
     /// Resumes so far.
     switches: Cell<u64>,
     /// What others want to know of it, as bits; see `watch`.
@@ -261,6 +266,7 @@ impl Hub {
             tail: Cell::new(None),
             current: Cell::new(root),
             budget: Cell::new(BUDGET),
+            crowded: Cell::new(false),
             switches: Cell::new(0),
             observed: Cell::new(watch::mode() & watch::MEASURED),
             turn_began: Cell::new(Instant::now()),

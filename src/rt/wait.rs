@@ -50,8 +50,8 @@ pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, select};
 pub(crate) use side::Side;
 
 use super::clock::Limit;
-use super::coroutine::Unwind;
-use super::hub::{Hub, Record, Switch};
+use super::coroutine::{Unwind, prefetch};
+use super::hub::{CROWD, Hub, Record, Switch};
 use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::report::report;
@@ -185,6 +185,19 @@ impl<V> WaitList<V> {
                 // borrowed for as long as the result lives.
                 return Some(unsafe { &mut *slot });
             }
+        }
+    }
+
+    /// The first in line is the next to be claimed: has the caches fetch its waiter, and the
+    /// node after it, which are far away in a crowd.
+    #[inline]
+    fn prefetch(&self) {
+        let front = self.list.front();
+        if let Some(node) = front.get() {
+            prefetch(node.waiter.addr(), 1);
+        }
+        if let Some(next) = front.peek_next().get() {
+            prefetch(std::ptr::from_ref(next).addr(), 1);
         }
     }
 
@@ -376,11 +389,15 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
     {
         let (state, wakes) = self.parts();
         let list = state.waiters();
+        let crowded = list.len > CROWD;
         for _ in 0..BATCH {
             match list.list.front().get() {
                 Some(node) if node.ticket.get() < end => list.claim_front(wakes),
                 _ => return true,
             };
+            if crowded {
+                list.prefetch();
+            }
         }
         false
     }

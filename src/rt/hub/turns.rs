@@ -1,7 +1,7 @@
 //! The loop: resume what is ready, and at the end of each turn look at what came in.
 
 use super::record::Life;
-use super::{BUDGET, Hub, HubRef, Key, RecordRef, WorkerRef};
+use super::{BUDGET, CROWD, Hub, HubRef, Key, RecordRef, WorkerRef};
 use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
@@ -31,7 +31,7 @@ impl Hub {
                 hub.begin_slice(record);
             }
             if let Some(next) = hub.head.get() {
-                next.prefetch();
+                next.prefetch(hub.crowded.get());
             }
             let worker = match record.worker.get() {
                 Some(worker) => worker,
@@ -96,6 +96,7 @@ impl Hub {
             self.end_slice();
         }
         self.update_observed();
+        self.crowded.set(self.live.get() > CROWD);
         let mail = self.drain_inbox();
         let now = self.clock.now();
         self.turn_began.set(now);

@@ -72,9 +72,8 @@ pub(crate) fn pair<V, L: Default, X, Y>(extra: X, own: Y) -> Both<V, L, X, Y> {
 /// It is a block of these types, and nobody has it any more.
 unsafe fn free<V, L, X, Y>(pair: NonNull<Pair<V, L, X>>) {
     // SAFETY: the caller's promise; `pair` took it from a `Box`.
-    let mut block = unsafe { Box::from_raw(pair.cast::<Block<V, L, X, Y>>().as_ptr()) };
-    // By name, so that a model checker sees that what has been written is read here.
-    block.pair.latch.clear();
+    let block = unsafe { Box::from_raw(pair.cast::<Block<V, L, X, Y>>().as_ptr()) };
+    block.pair.latch.touch();
 }
 
 /// One owner goes.
