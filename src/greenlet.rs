@@ -286,17 +286,23 @@ impl<T> Greenlet<T> {
         self.latch().wait(Site::here(operation), Limit::Never);
     }
 
+    #[inline(always)]
     #[track_caller]
     pub(crate) fn refuse_self(&self) {
-        if let Party::Hub(hub, record) = Party::current()
+        if let Some((_, record)) = Party::greenlet()
             && record.id() == self.control().id
-            && !hub.is_root(record)
         {
-            panic!(
-                "greenlet '{}' would wait for its own end",
-                self.control().label()
-            );
+            self.is_this();
         }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn is_this(&self) -> ! {
+        panic!(
+            "greenlet '{}' would wait for its own end",
+            self.control().label()
+        );
     }
 
     /// Waits for the end; the outcome stays in the handle.

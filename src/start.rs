@@ -150,8 +150,16 @@ struct Start<F, W> {
     watch: Cell<Option<W>>,
 }
 
+#[inline]
 fn drop_locals(locals: Option<&Locals>) {
-    while let Some(value) = locals.and_then(Locals::pop) {
+    if let Some(locals) = locals.filter(|locals| !locals.is_empty()) {
+        drop_all(locals);
+    }
+}
+
+#[cold]
+fn drop_all(locals: &Locals) {
+    while let Some(value) = locals.pop() {
         contain(|| drop(value));
     }
 }
@@ -277,14 +285,17 @@ where
     T: 'a,
     W: Watch + 'a,
 {
-    if hub::thread_has_ended() {
-        // Its locals are being torn down: nothing that is spawned here could run.
-        let (giver, taker) = new_pair(&settings, Inbox::new(), f, watch);
-        contain(|| drop(legacy));
-        cancel(giver, JoinError::HubClosed, None);
-        return taker;
-    }
-    let hub = park::hub();
+    let hub = match Hub::get() {
+        Some(hub) => hub,
+        None if hub::thread_has_ended() => {
+            // Its locals are being torn down: nothing that is spawned here could run.
+            let (giver, taker) = new_pair(&settings, Inbox::new(), f, watch);
+            contain(|| drop(legacy));
+            cancel(giver, JoinError::HubClosed, None);
+            return taker;
+        }
+        None => park::hub(),
+    };
     let scope = watch.scope();
     let (giver, taker) = new_pair(&settings, hub.inbox().clone(), f, watch);
     let record = match hub.admit() {

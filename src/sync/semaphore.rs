@@ -162,10 +162,16 @@ impl Permits {
     }
 
     /// Gives permits back; false, and nothing changes, if that would exceed the bound.
+    #[inline]
     fn release(&self, n: usize) -> bool {
-        if let Some(done) = self.monitor.fast(|permits| self.sum(permits, n)) {
-            return done;
+        match self.monitor.fast(|permits| self.sum(permits, n)) {
+            Some(done) => done,
+            None => self.release_locked(n),
         }
+    }
+
+    #[inline(never)]
+    fn release_locked(&self, n: usize) -> bool {
         let mut guard = self.monitor.lock();
         let (count, wakes) = guard.parts();
         let Some(sum) = self.sum(count.permits, n) else {
@@ -181,13 +187,19 @@ impl Permits {
     }
 
     /// As release, up to the bound.
+    #[inline]
     fn give_back(&self, n: usize) {
         if !self.release(n) {
-            let mut guard = self.monitor.lock();
-            let (count, wakes) = guard.parts();
-            count.permits = self.sum(count.permits, n).unwrap_or(self.bound);
-            count.grant(wakes);
+            self.fill_up(n);
         }
+    }
+
+    #[cold]
+    fn fill_up(&self, n: usize) {
+        let mut guard = self.monitor.lock();
+        let (count, wakes) = guard.parts();
+        count.permits = self.sum(count.permits, n).unwrap_or(self.bound);
+        count.grant(wakes);
     }
 
     fn available(&self) -> usize {
@@ -270,6 +282,7 @@ impl Permit<'_> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.n > 0 {
             self.permits.give_back(self.n);

@@ -7,26 +7,39 @@ use crate::rt::{stack, trace};
 
 impl Hub {
     /// A record for a new greenlet, which must be [spawned](Hub::spawn) next.
+    #[inline]
     pub(crate) fn admit(&'static self) -> Result<RecordRef, Refusal> {
         if self.closing.get() {
             return Err(Refusal::Closing);
         }
-        if self.spare.get().is_none() && self.live.get() == 0 {
-            // Reserved before the first greenlet needs it.
-            let spare = self.workers.take_or_start(stack::MIN_SIZE * 2, Hub::enter);
-            self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
+        if self.live.get() == 0 && self.spare.get().is_none() {
+            self.reserve_spare()?;
         }
         let Some(record) = self.free.take() else {
-            let mut records = self.records.borrow_mut();
-            let record = Record::new(records.len(), &self.inbox);
-            records.push(record);
-            return Ok(record);
+            return Ok(self.new_record());
         };
         self.free.set(record.next.take());
         Ok(record)
     }
 
+    /// Before the first greenlet needs it.
+    #[cold]
+    fn reserve_spare(&self) -> Result<(), Refusal> {
+        let spare = self.workers.take_or_start(stack::MIN_SIZE * 2, Hub::enter);
+        self.spare.set(Some(spare.map_err(Refusal::NoStack)?));
+        Ok(())
+    }
+
+    #[cold]
+    fn new_record(&self) -> RecordRef {
+        let mut records = self.records.borrow_mut();
+        let record = Record::new(records.len(), &self.inbox);
+        records.push(record);
+        record
+    }
+
     /// A new greenlet.
+    #[inline]
     pub(crate) fn spawn(&'static self, record: RecordRef, spawn: Spawn) {
         record.id.set(spawn.id);
         record.stack_size.set(spawn.stack_size);
