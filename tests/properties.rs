@@ -34,6 +34,7 @@
 //! | a woken `wait_timeout` looks at the flag again, after `clear` | event |
 //! | a second `set` of a result wins | async_result |
 //! | `wait_any` says the wrong index, or not the lowest; leaves a node in a line | event, async_result |
+//! | a select goes from its second arm; who leaves a line in a select does not grant to those behind | select |
 
 mod script;
 
@@ -45,8 +46,9 @@ use proptest::test_runner::FileFailurePersistence;
 use script::conduct::{play, report};
 use script::hubs::{self, Places};
 use script::model::Ms;
-use script::plan::{Lim, Op, Plan};
+use script::plan::{Arms, Lim, Op, Plan};
 use script::primitives::Kind;
+use script::selects::KINDS;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -241,8 +243,32 @@ fn nested(own: Ops, places: u32) -> Ops {
     })
 }
 
+/// Selects over all that there is, and the same as futures.
+fn selects() -> Ops {
+    let arms = (1..128u8, 0..KINDS, 0..3u8, 0..2usize, 0..=4usize);
+    let arms = arms.prop_map(|(set, first, priority, semaphore, n)| Arms {
+        set,
+        first,
+        priority,
+        semaphore,
+        n,
+        limit: Lim::Nowait,
+    });
+    let select = (arms.clone(), limit());
+    weighted([
+        (
+            3,
+            select
+                .prop_map(|(arms, limit)| Op::Select(Arms { limit, ..arms }))
+                .boxed(),
+        ),
+        (1, arms.prop_map(Op::Poll).boxed()),
+    ])
+}
+
 fn everything_at_once() -> Ops {
     weighted([
+        (2, selects()),
         (2, events()),
         (2, results()),
         (1, firsts(1..16u8)),
@@ -377,6 +403,12 @@ proptest! {
 
     #[test]
     fn semaphore(plan in plans(semaphores())) {
+        check(&plan)?;
+    }
+
+    /// Among operations that do one of the same things alone.
+    #[test]
+    fn select(plan in plans(weighted([(3, selects()), (1, everything_at_once())]))) {
         check(&plan)?;
     }
 

@@ -265,6 +265,53 @@ fn a_shut_down_queue_gives_the_item_back() {
     });
 }
 
+/// A place is reserved, so there is neither an item to get nor room to put one: one select waits
+/// for both. (Found by `properties::select`: the queue's own check took that for impossible.)
+#[test]
+fn of_both_ends_of_a_queue_whose_places_are_reserved() {
+    Simulation::new().run(|| {
+        let queue = Rc::new(Queue::bounded(1));
+        let both = || {
+            let queue = queue.clone();
+            let waits = spawn(move || {
+                let mut mine = Some("mine");
+                select! {
+                    get(queue) -> item => item.map_err(|_| ()),
+                    put(queue, &mut mine) -> put => { put.unwrap(); Err(()) }
+                }
+            });
+            yield_now();
+            waits
+        };
+        // The place comes back: its item is in, and it is in the getters' line until it has run.
+        let slot = queue.reserve().unwrap();
+        let waits = both();
+        assert_eq!(queue.statistics().getters, 1);
+        drop(slot);
+        assert_eq!((queue.len(), queue.statistics().getters), (1, 1));
+        assert_eq!(queue.put_nowait("full"), Err(PutError::Full("full")));
+        assert_eq!(queue.get(), Ok("mine"));
+        queue.put("other").unwrap();
+        assert_eq!(waits.join().unwrap(), Err(()));
+        assert_eq!(queue.get(), Ok("other"));
+        // The place is filled: the select gets that.
+        let slot = queue.reserve().unwrap();
+        let waits = both();
+        slot.put("reserved");
+        assert_eq!(waits.join().unwrap(), Ok("reserved"));
+        // Somebody else gets or puts.
+        let slot = queue.reserve().unwrap();
+        let waits = both();
+        assert_eq!(queue.get_nowait(), Ok("mine"));
+        assert_eq!(waits.join().unwrap(), Err(()));
+        let waits = both();
+        queue.put_nowait("met").unwrap();
+        assert_eq!(waits.join().unwrap(), Ok("met"));
+        drop(slot);
+        assert_eq!(queue.unfinished(), 5);
+    });
+}
+
 #[test]
 fn a_kill_leaves_the_item_with_its_owner() {
     struct Owner(Option<Rc<()>>, Rc<Cell<bool>>);

@@ -201,6 +201,13 @@ impl<V> WaitList<V> {
         }
     }
 
+    /// Whether anybody is in line whose wait has not ended.
+    pub(crate) fn has_waiting(&self) -> bool {
+        // SAFETY: the nodes are linked, so their frames are alive, and so are their waiters.
+        let waits = |node: &Node<V>| unsafe { (*node.waiter).word.is_waiting() };
+        self.list.iter().any(waits)
+    }
+
     /// Takes those off whose waits have ended, though they have not left yet.
     pub(crate) fn drop_leaving(&mut self) {
         let mut place = self.list.front_mut();

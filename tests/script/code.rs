@@ -8,8 +8,9 @@
 
 use super::bytes::Bytes;
 use super::model::Ms;
-use super::plan::{Lim, Op, Plan};
+use super::plan::{Arms, Lim, Op, Plan};
 use super::primitives::Kind;
+use super::selects::KINDS;
 
 /// Blocks within blocks.
 const DEPTH: usize = 4;
@@ -19,6 +20,8 @@ pub(crate) const OPERATIONS: usize = 1500;
 const END: u8 = 0;
 const NEXT: u8 = 1;
 const RESERVE: u8 = 36;
+const SELECT: u8 = 38;
+const POLL: u8 = 39;
 const CODES: u8 = 64;
 
 /// By their codes. `bounded(0)` is a rendezvous.
@@ -57,6 +60,20 @@ fn limit(bytes: &mut Bytes<'_>) -> Lim {
         0 => Lim::Ever,
         6 => Lim::Nowait,
         d => Lim::For(d.into()),
+    }
+}
+
+fn arms(bytes: &mut Bytes<'_>, limit: fn(&mut Bytes<'_>) -> Lim) -> Arms {
+    let set = 1 + bytes.below(127);
+    let first = bytes.index(KINDS as u8);
+    let n = bytes.below(30);
+    Arms {
+        set,
+        first,
+        priority: n % 3,
+        semaphore: usize::from(n / 3 % 2),
+        n: usize::from(n / 6),
+        limit: limit(bytes),
     }
 }
 
@@ -111,6 +128,8 @@ fn simple(code: u8, bytes: &mut Bytes<'_>) -> Op {
         33 => Op::Drain,
         34 => Op::PutMany(bytes.index(5), bytes.below(3), limit(bytes)),
         35 => Op::ForcePut(bytes.below(3)),
+        SELECT => Op::Select(arms(bytes, limit)),
+        POLL => Op::Poll(arms(bytes, |_| Lim::Nowait)),
         // The same once more, so that few codes mean the same.
         37..=63 => simple(code - 32, bytes),
         // Time must go by in most programs.
@@ -263,6 +282,14 @@ fn write(ops: &[Op], out: &mut Vec<u8>) {
                         vec![27, s as u8 | u8::from(owned) << 1, n as u8, limit(l)]
                     }
                     Op::Release(s) => vec![28, s as u8],
+                    Op::Select(a) => {
+                        let n = a.priority + 3 * (a.semaphore + 2 * a.n) as u8;
+                        vec![SELECT, a.set - 1, a.first as u8, n, limit(a.limit)]
+                    }
+                    Op::Poll(a) => {
+                        let n = a.priority + 3 * (a.semaphore + 2 * a.n) as u8;
+                        vec![POLL, a.set - 1, a.first as u8, n]
+                    }
                     Op::Return => vec![29],
                     Op::Forget => vec![30],
                     Op::Timeout(..) | Op::Shield(_) | Op::Swallow(_) | Op::Reserve(..) => {

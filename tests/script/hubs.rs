@@ -16,8 +16,9 @@
 //! - everybody ends, and nobody is left in a line.
 
 use super::model::Ms;
-use super::plan::{Deliberate, Lim, Op, Plan};
+use super::plan::{Arms, Deliberate, Lim, Op, Plan};
 use super::primitives::Kind;
+use super::selects::{self, Chosen, GET, PUT, choose, choose_polled};
 use greenlet::sync::{
     AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, OwnedPermit, Permit, PriorityQueue,
     PutError, Queue, Semaphore,
@@ -560,6 +561,16 @@ impl<'w> Party<'w> {
                 }
             }
             Op::Acquire(s, n, limit, owned) => self.acquire(s, n, limit, owned),
+            Op::Select(arms) => self.select(arms, false),
+            // An item that a future was given and gives back may have been overtaken.
+            Op::Poll(arms) if arms.set == 1 << GET => {}
+            Op::Poll(arms) => self.select(
+                Arms {
+                    set: arms.set & !(1 << GET),
+                    ..arms
+                },
+                true,
+            ),
             Op::Release(s) => world.release(s),
             Op::Return => {
                 let mut held = self.held.borrow_mut();
@@ -846,6 +857,11 @@ impl<'w> Party<'w> {
             }
             return;
         };
+        self.holds(s, n, permit);
+    }
+
+    fn holds(&self, s: usize, n: usize, permit: AnyPermit<'w>) {
+        let world = self.world;
         let inside = world.inside[s].fetch_add(n, SeqCst) + n;
         let most = world.permits[s] + world.releases[s].load(SeqCst);
         self.check(inside <= most, "more permits are out than there are");
@@ -855,6 +871,79 @@ impl<'w> Party<'w> {
             n,
             permit: Some(permit),
         });
+    }
+
+    /// `polled`: as futures, each polled once.
+    fn select(&self, arms: Arms, polled: bool) {
+        let world = self.world;
+        let kinds = arms.kinds();
+        let limit = match kinds.contains(&GET) {
+            true => self.holder(arms.limit),
+            false => arms.limit,
+        };
+        let n = [arms.n, arms.n.min(world.permits[1])];
+        // A put that was given up as a future may have been taken.
+        let fate = if polled { Fate::Batch } else { Fate::Offered };
+        let mut item = kinds
+            .contains(&PUT)
+            .then(|| self.token(arms.priority, fate));
+        let id = item.as_ref().map(|token| token.id);
+        let wait = self.begin(limit.time());
+        let chosen = match polled {
+            false => {
+                let wait = selects::limit(limit, tick);
+                queue!(world.queue, q => choose!(q, world, arms, item, n, wait))
+            }
+            true => queue!(world.queue, q => choose_polled!(q, world, arms, item, n)),
+        };
+        let put = match chosen {
+            None if polled || limit == Lim::Nowait => None,
+            None => {
+                self.late(&wait, "select");
+                None
+            }
+            Some(Chosen::Get(Ok(token))) => {
+                self.receive(&token);
+                *lock(&world.undone) += 1;
+                None
+            }
+            Some(Chosen::Get(Err(error))) => {
+                self.check(error == GetError::ShutDown, "a select gets nothing");
+                self.was_shut_down("the end of a queue that is not shut down");
+                None
+            }
+            Some(Chosen::Put(Ok(()))) => Some(Fate::In),
+            Some(Chosen::Put(Err(error))) => {
+                let shut_down = matches!(error, PutError::ShutDown(_));
+                self.check(shut_down, "a select puts in vain");
+                self.was_shut_down("refused by a queue that is not shut down");
+                let own = Some(error.into_inner().id) == id;
+                self.check(own, "another item came back");
+                Some(Fate::Back)
+            }
+            Some(Chosen::Permits(permit)) => {
+                let s = arms.semaphore;
+                self.holds(s, n[s], AnyPermit::Lent(permit));
+                None
+            }
+            Some(Chosen::Event(e)) => {
+                let set = world.sets[e].load(SeqCst) > 0;
+                self.check(set, "a select of an event that was never set");
+                None
+            }
+            Some(Chosen::Result(r)) => {
+                let ready = world.results[r].is_ready();
+                self.check(ready, "a select of a result that is not there");
+                None
+            }
+        };
+        if let Some(id) = id {
+            let back = item.map(|token| self.check(token.id == id, "another item is back"));
+            let fate = put.or(back.map(|()| Fate::Back));
+            if let Some(fate) = fate {
+                lock(&world.ledger)[id].fate = fate;
+            }
+        }
     }
 }
 

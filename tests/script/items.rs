@@ -7,7 +7,7 @@ use greenlet::sync::{GetError, PutError};
 use std::cell::RefCell;
 
 impl World {
-    fn token(&self, priority: u8) -> Token {
+    pub(crate) fn token(&self, priority: u8) -> Token {
         let mut ledger = self.ledger.borrow_mut();
         ledger.push((1, 0));
         Token {
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Who holds a place does not wait for the end of the queue, which would wait for it.
-    fn holder(&self, me: usize, limit: Lim) -> Lim {
+    pub(crate) fn holder(&self, me: usize, limit: Lim) -> Lim {
         let holds = self.model().queue.holders.contains(&me);
         match limit {
             Lim::Ever if holds => Lim::For(5),

@@ -10,7 +10,7 @@
 //! | `quiet` | panics that are expected |
 //! | `model`, `primitives` | the naive models |
 //! | `kept` | scripts that are kept in `regressions/` |
-//! | `world`, `simple`, `items`, `conduct` | runs a script in a `Simulation`, step by step beside the models |
+//! | `world`, `simple`, `items`, `selects`, `conduct` | runs a script in a `Simulation`, step by step beside the models |
 //! | `hubs` | runs it on several hubs and threads, and checks what must hold whatever the interleaving |
 //! | `targets/` | the bodies of the fuzz targets that have scripts of their own |
 //!
@@ -28,5 +28,6 @@ pub(crate) mod plan;
 pub(crate) mod primitives;
 pub(crate) mod program;
 pub(crate) mod quiet;
+pub(crate) mod selects;
 pub(crate) mod simple;
 pub(crate) mod world;

@@ -37,6 +37,9 @@ pub(crate) enum Grant {
     Result(usize),
     Ended(usize),
     Item(u32),
+    Permits,
+    /// For a getter; for one who puts.
+    NoItem,
     ShutDown,
 }
 

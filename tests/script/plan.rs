@@ -71,6 +71,25 @@ pub(crate) enum Op {
     /// Drops the oldest permit held; or forgets it.
     Return,
     Forget,
+    /// A select, the first arm first.
+    Select(Arms),
+    /// The same as futures: each is polled once and dropped, until one is ready. The limit does
+    /// not matter, and is `Nowait`.
+    Poll(Arms),
+}
+
+/// The arms of a select: of a get, a put, an acquire, and waits for the two events and the two
+/// results, one bit each in the set; in a circle from the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arms {
+    pub(crate) set: u8,
+    pub(crate) first: usize,
+    /// The item's.
+    pub(crate) priority: u8,
+    /// Which one, and how many permits.
+    pub(crate) semaphore: usize,
+    pub(crate) n: usize,
+    pub(crate) limit: Lim,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -158,7 +158,7 @@ impl Model {
                 return;
             }
             self.semaphores[s].waiters.remove(0);
-            if self.offer(waiter, Grant::Yes) {
+            if self.offer(waiter, Grant::Permits) {
                 self.semaphores[s].permits -= need;
             }
         }
@@ -269,7 +269,7 @@ impl Model {
 
     fn tell_getters(&mut self) {
         for getter in std::mem::take(&mut self.queue.getters) {
-            self.offer(getter, Grant::ShutDown);
+            self.offer(getter, Grant::NoItem);
         }
     }
 

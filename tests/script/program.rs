@@ -1,8 +1,9 @@
 //! Plans as programs. They leave out what does not matter to a reader (borrows, `move`, results
 //! that nobody looks at), and say in comments what the runners do around them.
 
-use super::plan::{Lim, Op, Plan};
+use super::plan::{Arms, Lim, Op, Plan};
 use super::primitives::Kind;
+use super::selects::{ACQUIRE, EVENTS, GET, PUT, RESULTS};
 use std::fmt::{self, Display, Formatter};
 
 /// `name()`, or `name_timeout(ms(d))`, or the form that never waits.
@@ -23,6 +24,23 @@ impl Display for Call<'_> {
                     false => write!(f, "{name}_nowait({argument})"),
                 }
             }
+        }
+    }
+}
+
+/// An arm of a select, or (with a suffix) the future.
+struct Arm<'a>(&'a Arms, usize, &'a str);
+
+impl Display for Arm<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Arm(arms, kind, suffix) = *self;
+        let semaphore = ["plain", "bounded"][arms.semaphore];
+        match kind {
+            GET => write!(f, "get{suffix}(queue)"),
+            PUT => write!(f, "put{suffix}(queue, item({}))", arms.priority),
+            ACQUIRE => write!(f, "acquire_many{suffix}({semaphore}, {})", arms.n),
+            EVENTS..RESULTS => write!(f, "wait{suffix}(e{})", kind - EVENTS),
+            _ => write!(f, "wait{suffix}(r{})", kind - RESULTS),
         }
     }
 }
@@ -136,6 +154,23 @@ fn write(f: &mut Formatter<'_>, ops: &[Op], place: Place) -> fmt::Result {
                 writeln!(f, "permits.push({s}.{call});")
             }
             Op::Release(s) => writeln!(f, "{}.release();", semaphore(*s)),
+            Op::Select(arms) => {
+                writeln!(f, "select_biased! {{")?;
+                for kind in arms.kinds() {
+                    writeln!(f, "{indent}    {} => ..,", Arm(arms, kind, ""))?;
+                }
+                match arms.limit {
+                    Lim::Ever => {}
+                    Lim::For(d) => writeln!(f, "{indent}    default(ms({d})) => ..,")?,
+                    Lim::Nowait => writeln!(f, "{indent}    default => ..,")?,
+                }
+                writeln!(f, "{indent}}}")
+            }
+            Op::Poll(arms) => {
+                let polls = arms.kinds().into_iter();
+                let polls: Vec<_> = polls.map(|k| Arm(arms, k, "_async").to_string()).collect();
+                writeln!(f, "poll_each_once_until_ready([{}]);", polls.join(", "))
+            }
             Op::Return => writeln!(f, "drop(permits.remove(0)); // if there is one"),
             Op::Forget => writeln!(f, "permits.remove(0).forget(); // if there is one"),
         }?;

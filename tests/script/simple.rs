@@ -280,6 +280,8 @@ impl World {
             | Op::PutMany(..)
             | Op::ForcePut(_)
             | Op::Reserve(..)
+            | Op::Select(_)
+            | Op::Poll(_)
             | Op::Acquire(..) => {
                 unreachable!("done by `run`")
             }

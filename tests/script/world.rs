@@ -346,6 +346,8 @@ impl World {
                 Op::PutMany(n, priority, limit) => self.put_many(here.me, *n, *priority, *limit),
                 Op::ForcePut(priority) => self.force_put(here.me, *priority),
                 Op::Reserve(limit, item, body) => self.reserve(here, *limit, *item, body),
+                Op::Select(arms) => self.select(here, arms, false),
+                Op::Poll(arms) => self.select(here, arms, true),
                 op => self.simple(op, here),
             }
             self.observe(here.me);

@@ -208,10 +208,12 @@ impl<T, C: Container<T>> Items<T, C> {
 impl<T, C: Container<T>> State for Items<T, C> {
     fn check(&self) {
         let full = !self.has_room();
-        // A select may wait to put and to get, where there is no room at all.
+        // A select may wait to put and to get, where there is no room at all, or all of it is
+        // reserved; it is in both lines until it has run, also if its item is in by then.
         // After a shutdown, getters may wait for reserved places while putters are told.
-        let both = self.putters.is_empty() || self.capacity == Some(0) || self.shut_down;
-        assert!(self.getters.is_empty() || self.items.len() == 0 && both);
+        let both = self.putters.is_empty() || full || self.shut_down;
+        let none = self.items.len() == 0 && both;
+        assert!(self.getters.is_empty() || none || !self.getters.has_waiting());
         assert!(!self.has_line() || full || self.shut_down);
     }
 }
