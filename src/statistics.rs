@@ -81,6 +81,14 @@ pub struct HubStatistics {
     /// The longest time that one ran without giving way, of those that were measured; see
     /// [`time_slices`].
     pub longest_slice: Option<TimeSlice>,
+    /// How many stacks it has: of greenlets that have begun, of generators, and idle ones.
+    pub stacks: usize,
+    /// How many of them nobody runs on: they are kept for those to come. What has not been
+    /// needed for a second, or two, is given back when the hub has nothing to do, but for 64 of
+    /// each size.
+    pub idle_stacks: usize,
+    /// The sizes of all of them, in bytes of address space.
+    pub stack_bytes: usize,
 }
 
 impl std::panic::UnwindSafe for HubStatistics {}
@@ -99,6 +107,9 @@ impl From<Numbers> for HubStatistics {
                 runner: slice.who.into(),
                 length: slice.length,
             }),
+            stacks: numbers.stacks,
+            idle_stacks: numbers.idle_stacks,
+            stack_bytes: numbers.stack_bytes,
         }
     }
 }

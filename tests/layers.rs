@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/hub/greenlets",
         &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/trace"],
     ),
+    ("rt/hub/kept", &[]),
     ("rt/hub/stacks", &["rt/hub", "rt/coroutine", "rt/stack"]),
     (
         "rt/hub/end",

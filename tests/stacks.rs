@@ -8,6 +8,8 @@ mod child;
 use child::{Ended, SIGABRT, SIGBUS, SIGSEGV};
 use greenlet::{Builder, Generator, Yielder, run, spawn, yield_now};
 use std::os::unix::process::ExitStatusExt;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 // ---- overflows ----
 
@@ -533,9 +535,18 @@ fn use_of_stacks_is_measured_by_place_and_size() {
             let work = [0, most, 10, 1].map(|kib| spawn(move || use_up(kib)).join().unwrap());
             work[1]
         };
-        run(|| spawns(90));
-        assert_eq!(stack_use(), [], "off at the start");
-        measure_stacks(true);
+        run(|| {
+            spawns(90);
+            assert_eq!(stack_use(), [], "off at the start");
+            let earlier = spawn(|| {
+                use_up(80);
+                greenlet::sleep(Duration::from_millis(2));
+            });
+            yield_now();
+            measure_stacks(true);
+            earlier.wait();
+            assert_eq!(stack_use(), [], "it had begun before");
+        });
         let (most, sizes, elsewhere) = run(|| {
             let most = spawns(60);
             let sizes = [1024, 64].map(|kib| {
@@ -555,7 +566,7 @@ fn use_of_stacks_is_measured_by_place_and_size() {
             let elsewhere = std::thread::spawn(other).join().unwrap();
             measure_stacks(false);
             yield_now();
-            greenlet::sleep(std::time::Duration::from_millis(1));
+            greenlet::sleep(Duration::from_millis(1));
             spawn(|| use_up(80)).wait();
             (most, sizes, elsewhere)
         });
@@ -587,6 +598,122 @@ fn use_of_stacks_is_measured_by_place_and_size() {
         );
         measure_stacks(true);
         assert_eq!(stack_use(), [], "begun anew");
+    });
+    ended.well();
+}
+
+/// A hub that has nothing to do for a while gives nearly all back, of greenlets and of
+/// generators, and goes on as before.
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_stacks_do_not_grow_memory_for_ever() {
+    use greenlet::{HubStatistics, sleep, statistics};
+    use std::fs;
+    use std::time::Instant;
+
+    const MANY: usize = 5000;
+
+    fn resident() -> usize {
+        let pages = fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+    fn numbers() -> HubStatistics {
+        statistics().unwrap()
+    }
+    fn burst() {
+        let body = || {
+            yield_now();
+            deep(3)
+        };
+        let all: Vec<_> = (0..MANY).map(|_| spawn(body)).collect();
+        let mut bodies: Vec<_> = (0..MANY)
+            .map(|_| Generator::new(|y: &Yielder<(), ()>, ()| y.yield_(())))
+            .collect();
+        bodies.iter_mut().for_each(|body| _ = body.resume(()));
+        bodies.iter_mut().for_each(|body| _ = body.resume(()));
+        assert!(greenlet::join_all(all).iter().all(Result::is_ok));
+    }
+    /// Until so few are left; true if that has come.
+    fn comes_down_to(most: usize) -> bool {
+        let begin = Instant::now();
+        while numbers().stacks > most {
+            if begin.elapsed() > child::HANGS / 2 {
+                return false;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        true
+    }
+
+    let ended = child!(idle_stacks_do_not_grow_memory_for_ever, || {
+        run(|| {
+            spawn(|| ()).wait();
+            let few = numbers();
+            // One has run, the other is the spare.
+            assert_eq!((few.stacks, few.idle_stacks), (2, 2));
+            assert_eq!(few.stack_bytes, (256 + 64) << 10);
+            let waiting = spawn(|| sleep(Duration::from_secs(3600)));
+            yield_now();
+            assert_eq!((numbers().stacks, numbers().idle_stacks), (2, 1));
+            for _ in 0..2 {
+                burst();
+                let many = numbers();
+                assert!(many.stacks > 2 * MANY, "{many:?}");
+                assert_eq!(
+                    many.idle_stacks,
+                    many.stacks - 1,
+                    "all but the one that waits"
+                );
+                let before = resident();
+                // 64 of both, the one that waits, and the spare.
+                assert!(comes_down_to(2 * 64 + 2), "{:?}", numbers());
+                let after = resident();
+                assert!(before - after > 2 * MANY * 4096 * 3 / 4, "{before} {after}");
+                assert_eq!(
+                    numbers().stack_bytes,
+                    (2 * 64 + 1) * (256 << 10) + (64 << 10)
+                );
+            }
+            waiting.kill();
+        });
+    });
+    ended.well();
+}
+
+/// Nothing wakes it for as long as it takes: it wakes by itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hub_that_sleeps_gives_stacks_back() {
+    use std::fs;
+    use std::time::Instant;
+
+    let ended = child!(a_hub_that_sleeps_gives_stacks_back, || {
+        let hub = greenlet::HubThread::start("sleeper").unwrap();
+        let resident = || {
+            let pages = fs::read_to_string("/proc/self/statm").unwrap();
+            let pages = pages.split(' ').nth(1).unwrap();
+            pages.parse::<usize>().unwrap() * 4096
+        };
+        let before = resident();
+        let burst = hub.handle().spawn(|| {
+            let all: Vec<_> = (0..5000).map(|_| spawn(yield_now)).collect();
+            greenlet::join_all(all).len()
+        });
+        assert_eq!(burst.join().unwrap(), 5000);
+        let begin = Instant::now();
+        let most = before + 5000 * 4096 / 2;
+        assert!(resident() > most, "it has them for a while");
+        while resident() > most {
+            assert!(
+                begin.elapsed() < child::HANGS / 2,
+                "{before} {}",
+                resident()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(hub.handle().spawn(|| deep(5)).join().unwrap(), 5);
+        hub.stop();
+        hub.join().unwrap();
     });
     ended.well();
 }

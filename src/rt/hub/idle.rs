@@ -53,8 +53,14 @@ impl Hub {
             }
             return;
         }
+        let (trimmed, trim_at) = self.trim_stacks();
+        if trimmed {
+            // Somebody may have become ready meanwhile.
+            return self.outside.look();
+        }
+        let sooner = |other: Option<Instant>| other.into_iter().chain(trim_at).min();
         if next.is_some() || !self.timers.borrow().is_empty() || self.outside.is_awaited() {
-            return self.outside.sleep(&self.inbox, next);
+            return self.outside.sleep(&self.inbox, sooner(next));
         }
         // Ask for the number of threads first: a thread that has ended since
         // cannot wake anybody, and its last wake is in the inbox.
@@ -63,10 +69,10 @@ impl Hub {
         }
         let patience = DEADLOCK_AFTER.load(Ordering::Relaxed);
         if patience == 0 || self.reported.get() {
-            return self.outside.sleep(&self.inbox, None);
+            return self.outside.sleep(&self.inbox, trim_at);
         }
         let until = Instant::now().checked_add(Duration::from_nanos(patience));
-        self.outside.sleep(&self.inbox, until);
+        self.outside.sleep(&self.inbox, sooner(until));
         if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
             self.reported.set(true);
             report(format_args!(

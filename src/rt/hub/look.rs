@@ -51,6 +51,9 @@ pub(crate) struct Numbers {
     pub(crate) turns: u64,
     pub(crate) wakes_from_outside: u64,
     pub(crate) longest: Option<Slice>,
+    pub(crate) stacks: usize,
+    pub(crate) idle_stacks: usize,
+    pub(crate) stack_bytes: usize,
 }
 
 impl Hub {
@@ -73,6 +76,11 @@ impl Hub {
     pub(crate) fn numbers(&self) -> Numbers {
         // Who runs may have opened some.
         self.arm_frames(self.current());
+        let (greenlets, idle, bytes) = self.workers.numbers();
+        let (sides, idle_sides, side_bytes) = self.sides.numbers();
+        // The spare runs only what has no stack.
+        let spare = self.spare.take();
+        self.spare.set(spare);
         Numbers {
             live: self.live.get(),
             ready: self.ready_indices().len(),
@@ -81,6 +89,9 @@ impl Hub {
             turns: self.turns.get(),
             wakes_from_outside: self.wakes_from_outside.get(),
             longest: self.longest.borrow().clone(),
+            stacks: greenlets + sides,
+            idle_stacks: idle + idle_sides + usize::from(spare.is_some()),
+            stack_bytes: bytes + side_bytes,
         }
     }
 

@@ -1,47 +1,87 @@
 //! Stacks that a hub keeps, and those that lie beside its greenlets' own.
 
-use super::{Hub, HubRef, Record, WorkerRef};
-use crate::rt::coroutine::{Entry, Errand, Worker, Yielder};
+use super::kept::{Kept, Surplus};
+use super::{HUB, Hub, HubRef, Record, WorkerRef};
+use crate::rt::coroutine::{Entry, Errand, Retired, Worker, Yielder};
 use crate::rt::stack;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
-/// Workers that have nothing to run, by the size of their stacks: last in, first out.
-/// There are few sizes.
+/// Workers that have nothing to run, by the size of their stacks, and how many there are.
 #[derive(Default)]
-pub(super) struct Stacks(RefCell<Vec<(usize, Vec<WorkerRef>)>>);
+pub(super) struct Stacks {
+    idle: RefCell<Kept<WorkerRef>>,
+    /// All that have been made here and not ended.
+    all: Cell<usize>,
+    /// The sizes of their stacks.
+    bytes: Cell<usize>,
+}
 
 impl Stacks {
     /// An idle worker of that size, or else a new one.
     pub(super) fn take_or_start(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
-        if let Some(worker) = self.take(size) {
+        if let Some(worker) = self.idle.borrow_mut().take(size) {
             return Ok(worker);
         }
         stack::tell_overflows(tell_overflow);
-        Worker::start(size, entry)
-    }
-
-    fn take(&self, size: usize) -> Option<WorkerRef> {
-        let mut classes = self.0.borrow_mut();
-        let class = classes.iter_mut().find(|(class, _)| *class == size);
-        class.and_then(|(_, idle)| idle.pop())
+        let worker = Worker::start(size, entry)?;
+        self.all.set(self.all.get() + 1);
+        self.bytes.set(self.bytes.get() + size);
+        Ok(worker)
     }
 
     pub(super) fn give(&self, worker: WorkerRef) {
-        let mut classes = self.0.borrow_mut();
-        match classes
-            .iter_mut()
-            .find(|(class, _)| *class == worker.size())
-        {
-            Some((_, idle)) => idle.push(worker),
-            None => classes.push((worker.size(), vec![worker])),
-        }
+        self.idle.borrow_mut().give(worker.size(), worker);
     }
 
     pub(super) fn take_all(&self) -> impl Iterator<Item = WorkerRef> + use<> {
-        self.0.take().into_iter().flat_map(|(_, idle)| idle)
+        self.idle.borrow_mut().take_all()
+    }
+
+    /// How many there are, how many of them have nothing to run, and the bytes of all.
+    pub(super) fn numbers(&self) -> (usize, usize, usize) {
+        (self.all.get(), self.idle.borrow().len(), self.bytes.get())
+    }
+
+    /// See [`Kept::surplus`].
+    fn surplus(&self, now: Instant) -> Surplus<WorkerRef> {
+        let surplus = self.idle.borrow_mut().surplus(now);
+        if let Surplus::Now(workers) = &surplus {
+            let bytes: usize = workers.iter().map(|worker| worker.size()).sum();
+            self.all.set(self.all.get() - workers.len());
+            self.bytes.set(self.bytes.get() - bytes);
+        }
+        surplus
+    }
+}
+
+/// What the loop needs that has nothing to do.
+impl Hub {
+    /// Gives back some of the stacks that have not been needed for a while: true if it has.
+    /// Otherwise, when it should be asked again.
+    pub(super) fn trim_stacks(&'static self) -> (bool, Option<Instant>) {
+        let now = self.turn_began();
+        let (mut trimmed, mut next) = (false, None::<Instant>);
+        for stacks in [&self.workers, &self.sides] {
+            match stacks.surplus(now) {
+                Surplus::None => {}
+                Surplus::Later(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                Surplus::Now(workers) => {
+                    trimmed = true;
+                    // One that finds no hub ends.
+                    let hub = HUB.with(Cell::take);
+                    workers
+                        .into_iter()
+                        .map(Worker::retire)
+                        .for_each(Retired::reclaim);
+                    HUB.with(|it| it.set(hub));
+                }
+            }
+        }
+        (trimmed, next)
     }
 }
 
