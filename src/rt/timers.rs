@@ -1,9 +1,12 @@
 //! The timers of one hub: plain data, generic over what a timer stands for, without a clock.
 //!
 //! Almost every timer guards a wait that ends long before its deadline, so arming and cancelling
-//! must cost next to nothing. A relative timer is therefore only linked into the *fresh list*;
+//! must cost next to nothing. A relative timer is therefore only noted in the *fresh list*;
 //! [`Timers::settle`], called at the end of a turn with that turn's one clock reading, moves those
 //! still armed into the heap. The reading is later than their arming, so no timer is ever early.
+//! The list has all slots that were taken since, once each, and some are to be passed over: when a
+//! timer is cancelled, its slot stays in the list, and is the next that is given out. So the list
+//! is not longer than the slab, and a wait that ends within its turn links and unlinks nothing.
 //!
 //! The heap is d-ary with d = 4 (D. B. Johnson, "Priority queues with update and finding minimum
 //! spanning trees", Information Processing Letters 4(3), 1975): half as deep as a binary one, and
@@ -12,25 +15,27 @@
 //! O(log n) for each timer; all else O(1), amortised over the growth of the slab that holds the
 //! timers, whose memory is reused, but not given back.
 //!
-//! Invariants: a slot is in one place only (fresh list, heap, never, free list); a heap entry and
+//! Invariants: a slot is in one place only (fresh, heap, never, free list); a heap entry and
 //! its slot name each other; a heap entry is greater than its parent, by deadline, then by
-//! sequence; the fresh list is in order of arming. The sequence is given out at arming, below a bit
-//! for the [`Rank`], so equal deadlines expire in order of rank, then of arming.
+//! sequence; the fresh list has each slot that is fresh, and none twice. The sequence is given out
+//! at arming, below a bit for the [`Rank`], so equal deadlines expire in order of rank, then of
+//! arming, whatever the order in which they enter the heap.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// Children of a heap node.
 const ARITY: usize = 4;
 
-/// The end of a list of slots. It is out of the slab's bounds, so one test serves for both.
+/// The end of the free list.
 const NONE: u32 = u32::MAX;
 
 /// Names a timer. Stale, and harmless, once that has expired or been cancelled (as long as its
-/// slot is not reused 2^32 times: the generation wraps).
+/// slot is not reused 2^31 times: the generation wraps).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId {
     slot: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 /// Where a slot is: in the heap, at which position; `Never`, armed with a deadline beyond what
@@ -47,11 +52,12 @@ enum Place {
 struct Slot<K> {
     key: K,
     sequence: u64,
-    /// How often the slot has been freed: tells a stale id from a live one.
-    generation: u32,
-    /// The neighbours in the fresh list. The free list uses `next` alone.
-    prev: u32,
+    /// Another one each time the slot is freed: tells a stale id from a live one. It is odd.
+    generation: NonZeroU32,
+    /// The next in the free list.
     next: u32,
+    /// Whether it is in the fresh list, and fresh or not.
+    listed: bool,
     place: Place,
 }
 
@@ -69,8 +75,7 @@ type Entry = (Instant, u64, u32);
 pub(crate) struct Timers<K> {
     slots: Vec<Slot<K>>,
     heap: Vec<Entry>,
-    fresh_first: u32,
-    fresh_last: u32,
+    fresh: Vec<u32>,
     /// The slot freed last, which is the likeliest to be in the cache.
     free: u32,
     armed: u32,
@@ -86,8 +91,7 @@ impl<K: Rank> Timers<K> {
         Timers {
             slots: Vec::new(),
             heap: Vec::new(),
-            fresh_first: NONE,
-            fresh_last: NONE,
+            fresh: Vec::new(),
             free: NONE,
             armed: 0,
             endless: 0,
@@ -98,13 +102,7 @@ impl<K: Rank> Timers<K> {
     /// Arms a timer that expires `duration` after the next [`settle`](Self::settle).
     #[inline]
     pub(crate) fn arm_after(&mut self, duration: Duration, key: K) -> TimerId {
-        let id = self.occupy(key, Place::Fresh(duration));
-        match self.slots.get_mut(self.fresh_last as usize) {
-            Some(last) => last.next = id.slot,
-            None => self.fresh_first = id.slot,
-        }
-        self.fresh_last = id.slot;
-        id
+        self.occupy(key, Place::Fresh(duration))
     }
 
     /// Arms a timer that expires at `deadline`, which may have passed.
@@ -117,18 +115,10 @@ impl<K: Rank> Timers<K> {
     /// Disarms a timer. Returns `false`, and does nothing, if it has expired or been cancelled.
     #[inline]
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
+        // Not by a copy of its place, which was written in parts just now.
         if let Some(slot) = self.live(id)
             && let Place::Fresh(_) = slot.place
         {
-            let (prev, next) = (slot.prev, slot.next);
-            match self.slots.get_mut(prev as usize) {
-                Some(slot) => slot.next = next,
-                None => self.fresh_first = next,
-            }
-            match self.slots.get_mut(next as usize) {
-                Some(slot) => slot.prev = prev,
-                None => self.fresh_last = prev,
-            }
             self.vacate(id.slot);
             return true;
         }
@@ -150,32 +140,32 @@ impl<K: Rank> Timers<K> {
         true
     }
 
-    /// Moves the fresh timers, in arming order, into the heap, with deadlines counted from `now`.
+    /// Moves the fresh timers into the heap, with deadlines counted from `now`.
     /// One whose deadline overflows `Instant` stays armed outside the heap, until it is cancelled.
     pub(crate) fn settle(&mut self, now: Instant) {
-        let mut at = self.fresh_first;
-        (self.fresh_first, self.fresh_last) = (NONE, NONE);
-        while let Some(slot) = self.slots.get_mut(at as usize) {
-            let (place, next) = (slot.place, slot.next);
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for at in fresh.drain(..) {
+            let slot = &mut self.slots[at as usize];
+            slot.listed = false;
+            let Place::Fresh(duration) = slot.place else {
+                continue;
+            };
             slot.place = Place::Never;
             let limit = slot.key.is_limit();
-            let deadline = match place {
-                Place::Fresh(duration) => now.checked_add(duration),
-                _ => unreachable!("it is in the fresh list"),
-            };
-            match deadline {
+            match now.checked_add(duration) {
                 Some(deadline) => self.push(deadline, at),
                 None => self.endless += u32::from(limit),
             }
-            at = next;
         }
+        self.fresh = fresh;
     }
 
     #[cfg(test)]
     /// Whether [`settle`](Self::settle) has anything to do, and so needs a clock reading.
     #[inline]
     pub(crate) fn has_fresh(&self) -> bool {
-        self.fresh_first != NONE
+        let mut fresh = self.fresh.iter();
+        fresh.any(|&at| matches!(self.slots[at as usize].place, Place::Fresh(_)))
     }
 
     #[cfg(test)]
@@ -228,44 +218,56 @@ impl<K: Rank> Timers<K> {
         (slot.generation == id.generation).then_some(slot)
     }
 
-    /// Takes a free slot. `prev` and `next` are those of a new last one in the fresh list.
+    /// Takes a free slot.
     #[inline]
     fn occupy(&mut self, key: K, place: Place) -> TimerId {
-        let mut timer = Slot {
-            key,
-            sequence: self.sequence | u64::from(key.is_limit()) << 63,
-            generation: 0,
-            prev: self.fresh_last,
-            next: NONE,
-            place,
-        };
-        let mut slot = self.free;
-        if let Some(free) = self.slots.get_mut(slot as usize) {
-            timer.generation = free.generation;
-            self.free = free.next;
-            *free = timer;
-        } else {
-            slot = self.grow(timer);
+        if self.free == NONE {
+            self.grow(key);
         }
+        let slot = self.free;
+        let taken = &mut self.slots[slot as usize];
+        self.free = taken.next;
+        (taken.key, taken.sequence, taken.place) = (key, self.sequence, place);
+        let generation = taken.generation;
         self.sequence += 1;
         self.armed += 1;
-        let generation = timer.generation;
+        if !taken.listed {
+            self.list(slot);
+        }
         TimerId { slot, generation }
     }
 
+    /// A new free slot, of that key for the time being.
     #[cold]
-    fn grow(&mut self, timer: Slot<K>) -> u32 {
+    #[inline(never)]
+    fn grow(&mut self, key: K) {
         let slot = self.slots.len() as u32;
         assert!(slot < NONE, "2^32 timers are armed on one hub");
-        self.slots.push(timer);
-        slot
+        self.slots.push(Slot {
+            key,
+            sequence: 0,
+            generation: NonZeroU32::MIN,
+            next: NONE,
+            listed: false,
+            place: Place::Free,
+        });
+        self.free = slot;
     }
 
-    /// Frees a slot that has left the fresh list or the heap. Its id is stale from here on.
+    #[cold]
+    #[inline(never)]
+    fn list(&mut self, slot: u32) {
+        self.slots[slot as usize].listed = true;
+        self.fresh.push(slot);
+    }
+
+    /// Frees a slot that is not in the heap any more. Its id is stale from here on.
     #[inline]
     fn vacate(&mut self, slot: u32) -> K {
         let freed = &mut self.slots[slot as usize];
-        freed.generation = freed.generation.wrapping_add(1);
+        // Odd again.
+        let next = freed.generation.get().wrapping_add(2);
+        freed.generation = NonZeroU32::MIN | next;
         (freed.place, freed.next) = (Place::Free, self.free);
         self.free = slot;
         self.armed -= 1;
@@ -273,7 +275,9 @@ impl<K: Rank> Timers<K> {
     }
 
     fn push(&mut self, deadline: Instant, slot: u32) {
-        let entry = (deadline, self.slots[slot as usize].sequence, slot);
+        let timer = &self.slots[slot as usize];
+        let rank = u64::from(timer.key.is_limit()) << 63;
+        let entry = (deadline, rank | timer.sequence, slot);
         self.heap.push(entry);
         self.sift_up(self.heap.len() - 1, entry);
     }
@@ -348,15 +352,18 @@ mod tests {
             for (position, entry) in self.heap.iter().enumerate() {
                 let slot = &self.slots[entry.2 as usize];
                 assert_eq!(slot.place, Place::Heap(position as u32));
-                assert_eq!(slot.sequence, entry.1);
+                let rank = u64::from(slot.key.is_limit()) << 63;
+                assert_eq!(rank | slot.sequence, entry.1);
                 assert!(position == 0 || self.heap[(position - 1) / ARITY] < *entry);
             }
-            let (mut prev, mut at, mut fresh) = (NONE, self.fresh_first, 0);
-            while let Some(slot) = self.slots.get(at as usize) {
-                assert!(matches!(slot.place, Place::Fresh(_)) && slot.prev == prev);
-                let armed = |slot: &Slot<K>| slot.sequence << 1;
-                assert!(prev == NONE || armed(&self.slots[prev as usize]) < armed(slot));
-                (prev, at, fresh) = (at, slot.next, fresh + 1);
+            let is_fresh = |slot: &Slot<K>| matches!(slot.place, Place::Fresh(_));
+            let fresh = self.slots.iter().filter(|slot| is_fresh(slot)).count();
+            let mut listed = vec![false; self.slots.len()];
+            for &at in &self.fresh {
+                assert!(!std::mem::replace(&mut listed[at as usize], true));
+            }
+            for (slot, listed) in self.slots.iter().zip(listed) {
+                assert!(slot.listed == listed && (listed || !is_fresh(slot)));
             }
             let (mut at, mut free) = (self.free, 0);
             while let Some(slot) = self.slots.get(at as usize) {
@@ -368,7 +375,6 @@ mod tests {
             assert_eq!(endless.count(), self.endless as usize);
             assert_eq!(fresh + self.heap.len() + never.count(), self.len());
             assert_eq!(self.len() + free, self.slots.len());
-            assert_eq!(self.fresh_last, prev);
         }
     }
 
