@@ -1,4 +1,4 @@
-//! The timer heap beside a plain list. The body is `tests/script/targets/timers.rs`.
+//! The timers of a hub beside a plain list. The body is `tests/script/targets/timers.rs`.
 #![no_main]
 
 #[path = "../../tests/script/mod.rs"]

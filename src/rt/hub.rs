@@ -77,13 +77,13 @@ type WorkerRef = &'static Worker<HubRef>;
 #[derive(Clone, Copy, Debug)]
 enum Key {
     /// The end of the record's sleep.
-    Sleep(usize),
+    Sleep(u32),
     /// The deadline of the record's wait.
-    Wait(usize),
+    Wait(u32),
     /// A frame of the record's task.
-    Frame(usize, u64),
+    Frame(u32, u64),
     /// The delayed start of the record's greenlet.
-    Start(usize),
+    Start(u32),
 }
 
 impl Rank for Key {
@@ -488,7 +488,7 @@ impl Hub {
     /// The running task begins a wait: note where, arm its timer.
     #[inline]
     pub(crate) fn begin_wait(&self, record: RecordRef, site: &Site, limit: &Limit) {
-        self.begin(record, site, limit, Key::Wait(record.index));
+        self.begin(record, site, limit, Key::Wait);
     }
 
     /// The running greenlet or the root waits: how to leave, or, at the root, it is over.
@@ -523,23 +523,29 @@ impl Hub {
         site: &Site,
         limit: &Limit,
     ) -> Option<Switch> {
-        self.begin(record, site, limit, Key::Sleep(record.index));
+        self.begin(record, site, limit, Key::Sleep);
         self.leave(record)
     }
 
     #[inline(always)]
-    fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: Key) {
+    fn begin(&self, record: RecordRef, site: &Site, limit: &Limit, key: impl Fn(u32) -> Key) {
         trace::waits(&record.task, record.id(), site);
         record.task.note(*site, self.turn_began.get());
         if record.task.is_unarmed() {
             self.arm_frames(record);
         }
         if !matches!(limit, Limit::Never) {
-            record.timer.set(self.arm(limit, key));
+            self.arm_own(record, limit, key);
         }
     }
 
     #[inline(never)]
+    fn arm_own(&self, record: RecordRef, limit: &Limit, key: impl Fn(u32) -> Key) {
+        let timer = self.arm(limit, key(record.index as u32));
+        record.timer.set(timer);
+    }
+
+    #[inline(always)]
     fn arm(&self, limit: &Limit, key: Key) -> Option<TimerId> {
         let mut timers = self.timers.borrow_mut();
         match *limit {
@@ -560,7 +566,7 @@ impl Hub {
     /// Arms the timers of those frames that have none yet.
     #[inline(never)]
     pub(crate) fn arm_frames(&self, record: RecordRef) {
-        let arm = |frame, limit: &Limit| self.arm(limit, Key::Frame(record.index, frame));
+        let arm = |frame, limit: &Limit| self.arm(limit, Key::Frame(record.index as u32, frame));
         record.task.arm(arm);
     }
 

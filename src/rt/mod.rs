@@ -9,7 +9,7 @@
 //! | `poller` | mio: changes of descriptors (feature `net`) |
 //! | `readiness` | whether a descriptor can be read and written, and who waits for that (feature `net`) |
 //! | `inbox` | wakes, spawns and kills from other threads; the sleep protocol |
-//! | `timers` | indexed 4-ary heap, pure data |
+//! | `timers` | fresh list, buckets and an indexed 4-ary heap, pure data |
 //! | `coroutine` | corosensei wrapped: bind, resume, suspend, raise; prefetch (`unsafe`) |
 //! | `stack` | sizes and allocation of stacks |
 //! | `clock` | real and virtual time |

@@ -62,7 +62,7 @@ impl Hub {
             }
             Some(delay) => {
                 record.life.set(Life::Delayed);
-                let key = Key::Start(record.index);
+                let key = Key::Start(record.index as u32);
                 let timer = self.timers.borrow_mut().arm_after(delay, key);
                 record.timer.set(Some(timer));
             }

@@ -41,13 +41,14 @@ impl Hub {
         if self.head.get().is_some() {
             return self.outside.look();
         }
-        let next = self.timers.borrow().next_deadline();
+        let next = self.timers.borrow().next_look();
         if self.clock.is_virtual() {
             // What is there already comes before what comes later.
             self.outside.look();
             match next {
                 _ if self.head.get().is_some() => {}
-                Some(deadline) => self.clock.jump(deadline),
+                // It may be that nothing expires then, but is known better.
+                Some(next) => self.clock.jump(next),
                 None if self.outside.is_awaited() => self.outside.sleep(&self.inbox, None),
                 None => self.end_roots_wait(),
             }

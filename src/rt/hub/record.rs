@@ -64,6 +64,8 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn new(index: usize, inbox: &Arc<Inbox>) -> RecordRef {
+        // Its timers' keys have no more.
+        assert!(u32::try_from(index).is_ok(), "2^32 greenlets of one hub");
         coroutine::leak(Record {
             next: Cell::new(None),
             previous: Cell::new(None),

@@ -169,7 +169,7 @@ impl Hub {
     }
 
     fn expire(&self, key: Key) {
-        let record = |index: usize| self.records.borrow()[index];
+        let record = |index: u32| self.records.borrow()[index as usize];
         match key {
             Key::Sleep(index) | Key::Wait(index) => {
                 let record = record(index);
