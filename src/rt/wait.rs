@@ -835,15 +835,21 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         S: Waiters<V>,
     {
         let mut guard = self.lock();
-        let state = guard.parts().0;
+        let (state, wakes) = guard.parts();
         if !begin(state) {
             return false;
         }
         let list = state.waiters();
         let end = list.next_ticket;
-        if !list.is_empty() && !guard.claim_batch::<V>(end) {
-            drop(guard);
-            self.wake_below::<V>(end);
+        match list.len {
+            0 => {}
+            1 => drop(list.claim_front(wakes)),
+            _ => {
+                if !guard.claim_batch::<V>(end) {
+                    drop(guard);
+                    self.wake_below::<V>(end);
+                }
+            }
         }
         true
     }

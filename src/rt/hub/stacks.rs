@@ -13,6 +13,8 @@ use std::time::Instant;
 /// Workers that have nothing to run, by the size of their stacks, and how many there are.
 #[derive(Default)]
 pub(super) struct Stacks {
+    /// The last that came, which mostly is the next to go out.
+    last: Cell<Option<WorkerRef>>,
     idle: RefCell<Kept<WorkerRef>>,
     /// All that have been made here and not ended.
     all: Cell<usize>,
@@ -23,6 +25,17 @@ pub(super) struct Stacks {
 impl Stacks {
     /// An idle worker of that size, or else a new one.
     pub(super) fn take_or_start(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
+        match self.last.take() {
+            Some(worker) if worker.size() == size => Ok(worker),
+            other => {
+                self.last.set(other);
+                self.take_other(size, entry)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn take_other(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
         if let Some(worker) = self.idle.borrow_mut().take(size) {
             return Ok(worker);
         }
@@ -33,17 +46,27 @@ impl Stacks {
         Ok(worker)
     }
 
+    #[inline]
     pub(super) fn give(&self, worker: WorkerRef) {
+        if let Some(before) = self.last.replace(Some(worker)) {
+            self.keep(before);
+        }
+    }
+
+    #[inline(never)]
+    fn keep(&self, worker: WorkerRef) {
         self.idle.borrow_mut().give(worker.size(), worker);
     }
 
     pub(super) fn take_all(&self) -> impl Iterator<Item = WorkerRef> + use<> {
-        self.idle.borrow_mut().take_all()
+        let last = self.last.take();
+        self.idle.borrow_mut().take_all().chain(last)
     }
 
     /// How many there are, how many of them have nothing to run, and the bytes of all.
     pub(super) fn numbers(&self) -> (usize, usize, usize) {
-        (self.all.get(), self.idle.borrow().len(), self.bytes.get())
+        let idle = self.idle.borrow().len() + usize::from(self.last.get().is_some());
+        (self.all.get(), idle, self.bytes.get())
     }
 
     /// See [`Kept::surplus`].
