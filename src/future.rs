@@ -4,21 +4,19 @@
 //! unsuccessful poll put it, gets permits and items by hand-off, and any executor may poll it, on
 //! any thread, if its contents are `Send`. It does nothing before it is polled, needs no hub,
 //! and allocates nothing ([`JoinFuture`] does).
+//! Those of the primitives that `unsync` has too are in `sync`.
 //! What a dropped one gives back, and why locks have none, stands on the crate's page.
 
 mod groups;
-mod queues;
 
 use crate::error::JoinError;
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
-use crate::rt::wait::{HasSource, Ready, Source, Wait};
+use crate::rt::wait::{HasSource, Ready, Source, Wait, ready};
 use crate::sync::{
-    AsyncResult, Barrier, BarrierWaitResult, BoundedSemaphore, BroadcastError, BroadcastReader,
-    Event, Latch, Notify, OnceCell, OwnedPermit, Permit, Semaphore, WaitGroup, WatchError,
-    WatchReader,
+    Barrier, BarrierWaitResult, BroadcastError, BroadcastReader, Event, Latch, Notify, OnceCell,
+    WaitGroup, WatchError, WatchReader,
 };
-use crate::waitable::Part;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -77,68 +75,6 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.set();
-    }
-}
-
-fn ready(source: &dyn Source) -> Wait<Ready<Part<'_>>> {
-    Wait::new(Ready::new(Part(source)))
-}
-
-impl Event {
-    /// [`wait`](Event::wait) as a future. It ends with a [`set`](Event::set) that wakes it, even
-    /// if the event is clear again before it is polled.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let e = greenlet::sync::Event::new();
-    /// e.set();
-    /// greenlet::block_on(e.wait_async());
-    /// ```
-    pub fn wait_async(&self) -> impl Future<Output = ()> {
-        ready(self.source())
-    }
-}
-
-impl<T, E> AsyncResult<T, E> {
-    /// [`wait`](AsyncResult::wait) as a future.
-    ///
-    /// # Errors
-    ///
-    /// The error that was set.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
-    /// r.set(1).unwrap();
-    /// assert_eq!(greenlet::block_on(r.wait_async()), Ok(&1));
-    /// ```
-    pub async fn wait_async(&self) -> Result<&T, &E> {
-        ready(self.source()).await;
-        self.set_by_now()
-    }
-
-    /// [`get`](AsyncResult::get) as a future.
-    ///
-    /// # Errors
-    ///
-    /// The error that was set.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
-    /// r.set_error("no").unwrap();
-    /// assert_eq!(greenlet::block_on(r.get_async()), Err("no"));
-    /// ```
-    pub async fn get_async(&self) -> Result<T, E>
-    where
-        T: Clone,
-        E: Clone,
-    {
-        ready(self.source()).await;
-        self.set_by_now().cloned().map_err(E::clone)
     }
 }
 
@@ -338,65 +274,3 @@ impl<T: Clone> BroadcastReader<'_, T> {
         Wait::new(self.select_get().0)
     }
 }
-
-macro_rules! semaphore {
-    ($name:literal $Name:ident) => {
-        impl $Name {
-            /// [`acquire`](Self::acquire) as a future.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
-            /// greenlet::block_on(async {
-            ///     let _permit = s.acquire_async().await;
-            ///     assert!(s.is_locked());
-            /// });
-            /// ```
-            pub fn acquire_async(&self) -> impl Future<Output = Permit<'_>> {
-                self.acquire_many_async(1)
-            }
-
-            /// [`acquire_many`](Self::acquire_many) as a future.
-            ///
-            /// # Panics
-            ///
-            /// As [`acquire_many`](Self::acquire_many), at once.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(2);")]
-            /// let both = greenlet::block_on(s.acquire_many_async(2));
-            /// assert_eq!(s.available(), 0);
-            /// # drop(both);
-            /// ```
-            #[track_caller]
-            pub fn acquire_many_async(&self, n: usize) -> impl Future<Output = Permit<'_>> {
-                Wait::new(self.select_acquire(n).0)
-            }
-
-            /// [`acquire_owned`](Self::acquire_owned) as a future that shares the semaphore.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
-            /// let permit = greenlet::block_on(s.acquire_owned_async());
-            /// assert!(s.is_locked());
-            /// # drop(permit);
-            /// ```
-            pub fn acquire_owned_async(
-                self: &Arc<Self>,
-            ) -> impl Future<Output = OwnedPermit> + use<> {
-                let this = self.clone();
-                async move {
-                    this.acquire_async().await.forget();
-                    this.owned()
-                }
-            }
-        }
-    };
-}
-semaphore!("Semaphore" Semaphore);
-semaphore!("BoundedSemaphore" BoundedSemaphore);

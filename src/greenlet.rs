@@ -240,7 +240,7 @@ impl<T> Greenlet<T> {
         self.taker.latch()
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         self.latch().source()
     }
 

@@ -341,7 +341,7 @@ impl Group {
     }
 
     /// Ready while there are no members.
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         self.shared.empty.source()
     }
 

@@ -45,6 +45,7 @@
 //! | channels: queues with a [`sync::Sender`] and a [`sync::Receiver`] | [`sync::Queue::channel`] |
 //! | for many readers: the latest value, or each item | [`sync::Watch`], [`sync::Broadcast`] |
 //! | limits | [`sync::Semaphore`], [`sync::BoundedSemaphore`] |
+//! | what only one thread uses: cheaper events, results, queues, semaphores | [`unsync`] |
 //! | locks | [`sync::Mutex`], [`sync::RwLock`], [`sync::ReentrantMutex`], [`sync::Condvar`] |
 //! | waiting for each other | [`sync::Barrier`], [`sync::Latch`], [`sync::WaitGroup`] |
 //! | what is done or made once | [`sync::Once`], [`sync::OnceCell`], [`sync::Lazy`] |
@@ -203,6 +204,7 @@ pub mod testing;
 mod thread_pool;
 mod timeout;
 mod unjoined;
+pub mod unsync;
 mod waitable;
 mod watchdog;
 

@@ -6,6 +6,7 @@ use crate::rt::park::Party;
 use crate::rt::wait::{self, Ready, Source};
 use crate::select::Arm;
 use crate::sync::{AsyncResult, Event, Latch};
+use crate::unsync;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -55,26 +56,27 @@ mod sealed {
 }
 pub(crate) use sealed::Part;
 
-impl sealed::Sealed for Event {
-    fn source(&self) -> Part<'_> {
-        Part(self.source())
-    }
+/// What has a source of its own.
+macro_rules! waitable {
+    ($([$($of:ident)*] $Type:ty,)*) => {$(
+        impl<$($of),*> sealed::Sealed for $Type {
+            fn source(&self) -> Part<'_> {
+                Part(self.source())
+            }
+        }
+        impl<$($of),*> Waitable for $Type {}
+    )*};
 }
-impl<T, E> sealed::Sealed for AsyncResult<T, E> {
-    fn source(&self) -> Part<'_> {
-        Part(self.source())
-    }
+
+waitable! {
+    [] Event,
+    [] unsync::Event,
+    [T E] AsyncResult<T, E>,
+    [T E] unsync::AsyncResult<T, E>,
+    [] Latch,
+    [T] Greenlet<T>,
 }
-impl sealed::Sealed for Latch {
-    fn source(&self) -> Part<'_> {
-        Part(self.source())
-    }
-}
-impl<T> sealed::Sealed for Greenlet<T> {
-    fn source(&self) -> Part<'_> {
-        Part(self.source())
-    }
-}
+
 impl<T> sealed::Sealed for crate::ScopedGreenlet<'_, T> {
     fn source(&self) -> Part<'_> {
         Part(Greenlet::source(self))
@@ -91,14 +93,16 @@ impl<W: Waitable + ?Sized> sealed::Sealed for std::sync::Arc<W> {
         (**self).source()
     }
 }
+impl<W: Waitable + ?Sized> sealed::Sealed for std::rc::Rc<W> {
+    fn source(&self) -> Part<'_> {
+        (**self).source()
+    }
+}
 
-impl Waitable for Event {}
-impl<T, E> Waitable for AsyncResult<T, E> {}
-impl Waitable for Latch {}
-impl<T> Waitable for Greenlet<T> {}
 impl<T> Waitable for crate::ScopedGreenlet<'_, T> {}
 impl<W: Waitable + ?Sized> Waitable for &W {}
 impl<W: Waitable + ?Sized> Waitable for std::sync::Arc<W> {}
+impl<W: Waitable + ?Sized> Waitable for std::rc::Rc<W> {}
 
 type Sources<'a> = SmallVec<[&'a dyn Source; 8]>;
 

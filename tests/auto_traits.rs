@@ -13,6 +13,7 @@ use greenlet::sync::{
     WeakSender,
 };
 use greenlet::testing::Simulation;
+use greenlet::unsync;
 use greenlet::{
     AsCompleted, Builder, Current, Dump, Elapsed, Generator, GeneratorState, Greenlet,
     GreenletDump, GreenletState, Group, GroupDump, HeldUp, HubAnswer, HubDump, HubHandle,
@@ -112,6 +113,21 @@ fn the_table() {
         Semaphore:                            true  true;
         BoundedSemaphore:                     true  true;
         Permit<'static>:                      true  true;
+        // All for one thread.
+        unsync::Event:                        false false;
+        unsync::AsyncResult<u8>:              false false;
+        unsync::AsyncResult<Local1, u8>:      false false;
+        unsync::Queue<u8>:                    false false;
+        unsync::Queue<Local1>:                false false;
+        unsync::LifoQueue<u8>:                false false;
+        unsync::PriorityQueue<u8>:            false false;
+        unsync::Iter<'static, unsync::Queue<u8>>:    false false;
+        unsync::TryIter<'static, unsync::Queue<u8>>: false false;
+        unsync::Slot<'static, unsync::Queue<u8>>:    false false;
+        unsync::Semaphore:                    false false;
+        unsync::BoundedSemaphore:             false false;
+        unsync::Permit<'static>:              false false;
+        unsync::OwnedPermit:                  false false;
         Condvar:                              true  true;
         Barrier:                              true  true;
         BarrierWaitResult:                    true  true;
@@ -316,6 +332,7 @@ fn sizes() {
         "{}",
         size_of::<Queue<u64>>()
     );
+    assert_eq!(size_of::<unsync::Event>(), size_of::<Event>());
     assert_eq!(size_of::<Greenlet<u64>>(), size_of::<usize>());
     // Its key, how a value is made, and how it is copied: the values lie with their greenlets.
     assert_eq!(size_of::<Local<[u8; 100]>>(), 3 * size_of::<usize>());

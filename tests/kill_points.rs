@@ -47,8 +47,27 @@
 //! | a generator that is dropped leaves its body alone; a driver goes on with the way out of the body | generators |
 //! | a `HubThread` that is dropped does not stop | process (it waits for ever) |
 
+// What the programs use; for `unsync` it is another one.
+use greenlet::sync;
+use std::sync::Arc as Shared;
+
+/// The same, with the primitives for one thread.
+#[path = "kill_points"]
+#[allow(clippy::duplicate_mod)]
+mod unsync {
+    use greenlet::unsync as sync;
+    use std::rc::Rc as Shared;
+
+    mod limits;
+    mod queues;
+    mod selects;
+    mod waits;
+}
+
 #[path = "kill_points/bounds.rs"]
 mod bounds;
+#[path = "kill_points/channels.rs"]
+mod channels;
 #[path = "kill_points/coordination.rs"]
 mod coordination;
 #[path = "kill_points/examples.rs"]

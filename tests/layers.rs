@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/word", &[]),
     ("rt/sync", &[]),
     ("rt/clock", &[]),
+    ("rt/flavour", &[]),
     ("rt/report", &[]),
     ("rt/stack", &[]),
     ("rt/stack/slabs", &["rt/stack"]),
@@ -134,14 +135,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("select", &["rt", "error", "greenlet", "sync/MutexGuard"]),
     ("as_completed", &["rt", "sync/Queue", "waitable"]),
     ("future", &["rt", "error", "greenlet", "sync", "waitable"]),
-    ("future/queues", &["rt", "sync"]),
     (
         "future/groups",
         &["rt", "greenlet", "group", "pool", "future"],
     ),
     (
         "waitable",
-        &["rt", "greenlet", "sync", "select", "ScopedGreenlet"],
+        &[
+            "rt",
+            "greenlet",
+            "sync",
+            "unsync",
+            "select",
+            "ScopedGreenlet",
+        ],
     ),
     // Made of an event and links.
     (
@@ -171,9 +178,23 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sync/statistics", &[]),
-    ("sync/event", &["rt", "sync/statistics"]),
-    ("sync/async_result", &["rt", "sync/statistics"]),
-    ("sync/semaphore", &["rt", "select", "sync/statistics"]),
+    ("sync/errors", &["sync"]),
+    // `sync/Flavour` is what differs in `unsync`, which has these files too.
+    ("sync/event", &["rt", "sync/Flavour", "sync/statistics"]),
+    (
+        "sync/async_result",
+        &["rt", "sync/Flavour", "sync/errors", "sync/statistics"],
+    ),
+    (
+        "sync/semaphore",
+        &[
+            "rt",
+            "select",
+            "sync/Flavour",
+            "sync/errors",
+            "sync/statistics",
+        ],
+    ),
     ("sync/barrier", &["rt", "sync/statistics"]),
     ("sync/notify", &["rt", "sync/statistics"]),
     ("sync/latch", &["rt", "sync/statistics"]),
@@ -203,11 +224,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/condvar", &["rt", "sync/mutex", "sync/statistics"]),
     (
         "sync/queue",
-        &["rt", "select", "sync/queue", "sync/statistics"],
+        &[
+            "rt",
+            "select",
+            "sync/Flavour",
+            "sync/errors",
+            "sync/queue",
+            "sync/statistics",
+        ],
     ),
     ("sync/queue/core", &["rt", "sync/queue", "sync/statistics"]),
+    ("sync/queue/futures", &["rt", "sync/queue"]),
     ("sync/queue/slot", &["rt", "sync/queue"]),
     ("sync/queue/many", &["rt", "sync/queue"]),
+    // Of three of them.
+    (
+        "sync/futures",
+        &["rt", "sync/event", "sync/async_result", "sync/semaphore"],
+    ),
     ("sync/handle", &[]),
     // The value is behind a lock.
     (
@@ -225,7 +259,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt", "select", "sync/handle", "sync/statistics"],
     ),
     // Made of a queue.
-    ("sync/channel", &["rt", "select", "sync/queue"]),
+    (
+        "sync/channel",
+        &["rt", "select", "sync/errors", "sync/queue"],
+    ),
+    ("unsync", &["rt/flavour", "sync"]),
     ("net/io", &["rt"]),
     ("net/addr", &["ThreadPool"]),
     ("net/tcp", &["rt", "net/io", "net/addr"]),
@@ -262,7 +300,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sync/mod", &["sync"]),
 ];
 
-const LEAVES: &[&str] = &["rt/word", "rt/sync", "rt/clock", "rt/report", "error"];
+const LEAVES: &[&str] = &[
+    "rt/word",
+    "rt/sync",
+    "rt/clock",
+    "rt/flavour",
+    "rt/report",
+    "error",
+];
 
 /// Files that may contain `unsafe`.
 const UNSAFE: &[&str] = &[
@@ -283,6 +328,7 @@ const UNSAFE: &[&str] = &[
 /// Files that may contain `unsafe impl`s of lock_api's traits and their `unsafe fn`s, but no
 /// block: they promise something, and do nothing that is unsafe.
 const PROMISES: &[&str] = &[
+    "rt/flavour",
     "sync/mutex",
     "sync/rwlock",
     "sync/reentrant",

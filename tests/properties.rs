@@ -38,6 +38,21 @@
 
 mod script;
 
+/// The same programs and models, with the primitives for one thread.
+#[path = "script"]
+#[allow(clippy::duplicate_mod, dead_code, unused_imports)]
+mod unsync {
+    use super::script::{code, model, plan, primitives};
+    use greenlet::unsync as sync;
+    use std::rc::Rc as Shared;
+
+    pub(crate) mod conduct;
+    pub(crate) mod items;
+    pub(crate) mod selects;
+    pub(crate) mod simple;
+    pub(crate) mod world;
+}
+
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
 use greenlet::testing::Simulation;
 use proptest::prelude::*;
@@ -48,7 +63,6 @@ use script::hubs::{self, Places};
 use script::model::Ms;
 use script::plan::{Arms, Lim, Op, Plan};
 use script::primitives::Kind;
-use script::selects::KINDS;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -245,7 +259,7 @@ fn nested(own: Ops, places: u32) -> Ops {
 
 /// Selects over all that there is, and the same as futures.
 fn selects() -> Ops {
-    let arms = (1..128u8, 0..KINDS, 0..3u8, 0..2usize, 0..=4usize);
+    let arms = (1..128u8, 0..Arms::KINDS, 0..3u8, 0..2usize, 0..=4usize);
     let arms = arms.prop_map(|(set, first, priority, semaphore, n)| Arms {
         set,
         first,
@@ -320,6 +334,12 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn check_unsync(plan: &Plan) -> Result<(), TestCaseError> {
+    let errors = unsync::conduct::play(plan);
+    prop_assert!(errors.is_empty(), "unsync: {}", report(plan, &errors));
+    Ok(())
+}
+
 /// Waits of zero, each of its kind; `setter`, if one of them, sets the event and then the result
 /// instead. Returns who began (`true`) and ended what, in order, and who was given something.
 fn zero_waits(kinds: &[u8], setter: usize) -> (Vec<(bool, usize)>, Vec<bool>) {
@@ -372,7 +392,8 @@ fn kept() {
                 seed,
                 ..plan.clone()
             };
-            let errors = play(&plan);
+            let mut errors = play(&plan);
+            errors.extend(unsync::conduct::play(&plan));
             assert!(
                 errors.is_empty(),
                 "{}: {}",
@@ -457,6 +478,40 @@ proptest! {
         expected.extend(of(&|k| wakes(k) && k == 2));
         expected.extend(of(&|k| !wakes(k)));
         prop_assert_eq!(trace, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn unsync_event(plan in plans(events())) {
+        check_unsync(&plan)?;
+    }
+
+    #[test]
+    fn unsync_async_result(plan in plans(results())) {
+        check_unsync(&plan)?;
+    }
+
+    #[test]
+    fn unsync_queue(plan in plans_of(queues(), 8, 2..=16)) {
+        check_unsync(&plan)?;
+    }
+
+    #[test]
+    fn unsync_semaphore(plan in plans(semaphores())) {
+        check_unsync(&plan)?;
+    }
+
+    #[test]
+    fn unsync_select(plan in plans(weighted([(3, selects()), (1, everything_at_once())]))) {
+        check_unsync(&plan)?;
+    }
+
+    #[test]
+    fn unsync_everything(plan in plans(everything_at_once())) {
+        check_unsync(&plan)?;
     }
 }
 

@@ -1,10 +1,10 @@
 //! The waits of groups and pools as futures. They are their thread's: an executor on another one
 //! cannot have what borrows them.
 
-use super::ready;
 use crate::greenlet::Greenlet;
 use crate::group::Group;
 use crate::pool::Pool;
+use crate::rt::wait::ready;
 use std::future::Future;
 use std::panic::Location;
 

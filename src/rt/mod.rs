@@ -17,13 +17,14 @@
 //! | `report` | the lines on stderr |
 //! | `trace` | events for the crate `tracing` (feature `tracing`) |
 //! | `watch` | which hubs there are, and what runs on each, for other threads to see |
+//! | `flavour` | whether a primitive is for any thread or for one |
 //! | `sync` | std and parking_lot, or loom, or shuttle |
 //!
 //! # Arrows
 //!
 //! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller, watch, trace} -> {clock, stack}`;
 //! `poller` names the inbox's bell and the coroutine's prefetch; `watch` the inbox and the task's names;
-//! `sync`, `word`, `clock` and `report` are leaves that all may use; `task` names the
+//! `sync`, `flavour`, `word`, `clock` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
 //!
@@ -44,8 +45,8 @@
 //!   limits.
 //! - *Records, not pointers, between threads.* The inbox links record indices, so
 //!   nothing in it can dangle and it needs no `unsafe`.
-//! - *Primitives take `Raw` as their lock.* [`wait::Monitor`] is generic over it; a
-//!   hub-local flavour would give it a cell.
+//! - *One source, two flavours.* [`wait::Monitor`] is generic over its raw lock, parking_lot's
+//!   or a cell; a primitive's file is compiled once for each (`flavour`, `unsync`).
 //!
 //! # The shape of a wait
 //!
@@ -59,6 +60,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod coroutine;
+pub(crate) mod flavour;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 pub(crate) mod park;

@@ -27,7 +27,7 @@ use super::report::{contain, report};
 use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Legacy, Locals, Site, Task};
 use super::trace;
-use super::word::Outcome;
+use super::word::{Outcome, Word};
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -98,10 +98,29 @@ fn wake_task(waker: Waker) {
 /// Claims a waiter through its node of that index: true if no one else has ended
 /// its wait. The caller holds the lock of the list that the node was in.
 pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
+    claim_by(Word::notify, waiter, index, wakes)
+}
+
+/// The same, if nobody on another thread could use that list.
+pub(crate) fn claim_here(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
+    match index {
+        0 => claim_by(Word::notify_here, waiter, index, wakes),
+        // It has nodes in other lists too, and those may be for all.
+        _ => claim(waiter, index, wakes),
+    }
+}
+
+#[inline(always)]
+fn claim_by(
+    notify: fn(&Word, usize) -> bool,
+    waiter: &Waiter,
+    index: usize,
+    wakes: &mut Wakes,
+) -> bool {
     if let Some(hub) = Hub::get()
         && let Some(record) = waiter.index_in(hub.inbox())
     {
-        let won = waiter.word.notify(index);
+        let won = notify(&waiter.word, index);
         if won {
             hub.make_ready_index(record);
         }

@@ -31,7 +31,8 @@
 //! beside the lock, together with one bit, WAITERS. While the bit is clear the
 //! number may be moved by anyone by compare-exchange ([`Monitor::fast`]). Taking
 //! the lock sets the bit, so that inside the number is plain state; unlocking
-//! writes it back, with the bit still set if somebody waits.
+//! writes it back, with the bit still set if somebody waits. What is for one thread only does
+//! without the marking and the compare-exchange (`rt::flavour`).
 
 mod any;
 mod future;
@@ -42,7 +43,7 @@ mod select;
 mod side;
 
 pub(crate) use any::{Readiness, Source, wait_any};
-pub(crate) use future::Wait;
+pub(crate) use future::{Wait, ready};
 pub(crate) use latch::Latch;
 pub(crate) use pair::{Giver, Taker, Work, pair};
 pub(crate) use raw::{raw_lock_of, raw_reentrant_of, raw_rwlock_of};
@@ -51,24 +52,24 @@ pub(crate) use side::Side;
 
 use super::clock::Limit;
 use super::coroutine::{Unwind, prefetch};
+use super::flavour::{Flavour, Shared};
 use super::hub::{CROWD, Hub, Record, Switch};
 use super::inbox::Waiter;
 use super::park::{self, BATCH, Obstacle, Party, Wakes};
 use super::report::report;
-use super::sync::{
-    AtomicUsize, Lock, LockGuard, Ordering, Raw, RawMutex, UnsafeCell, const_fn, panicking,
-};
+use super::sync::{AtomicUsize, Lock, LockGuard, Ordering, UnsafeCell, const_fn, panicking};
 use super::task::Site;
 use super::word::Outcome;
 use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
 use std::cell::{Cell, RefCell};
-use std::marker::PhantomPinned;
+use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{ManuallyDrop, MaybeUninit};
 
 /// A waiter's place in a list, in the frame of the method that waits.
 pub(crate) struct Node<V> {
     link: LinkedListLink,
     waiter: *const Waiter,
+    /// 0 if the waiter has this one only, else its number among them, from 1.
     index: usize,
     ticket: Cell<u64>,
     value: UnsafeCell<V>,
@@ -96,24 +97,26 @@ impl<V> Node<V> {
 }
 
 /// A FIFO of waiters with a slot of type `V` each.
-pub(crate) struct WaitList<V> {
+pub(crate) struct WaitList<V, R = Shared> {
     list: LinkedList<NodeAdapter<V>>,
     len: usize,
     next_ticket: u64,
+    flavour: PhantomData<R>,
 }
 
 // SAFETY: the list is only used under its monitor's lock. Its nodes lie on other
 // threads' stacks; of these only the links, which that lock guards, the waiter,
 // which is Sync, and the value are touched, and the value may be moved to
 // another thread since V is Send.
-unsafe impl<V: Send> Send for WaitList<V> {}
+unsafe impl<V: Send> Send for WaitList<V, Shared> {}
 
-impl<V> WaitList<V> {
+impl<V, R: Flavour> WaitList<V, R> {
     pub(crate) const fn new() -> Self {
         WaitList {
             list: LinkedList::new(NodeAdapter::NEW),
             len: 0,
             next_ticket: 0,
+            flavour: PhantomData,
         }
     }
 
@@ -170,8 +173,21 @@ impl<V> WaitList<V> {
         // (a thread passes the lock, a greenlet is woken after it or is of this
         // very thread), which `&mut self` cannot outlive.
         unsafe {
-            let won = park::claim(&*(*node).waiter, (*node).index, wakes);
+            let won = Self::claim_waiter(&*node, wakes);
             Some(won.then(|| &mut *(*node).value.write()))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The node was linked here until now, and the lock is held.
+    #[inline(always)]
+    unsafe fn claim_waiter(node: &Node<V>, wakes: &mut Wakes) -> bool {
+        // SAFETY: the node's frame is alive, and so is its waiter.
+        let waiter = unsafe { &*node.waiter };
+        match R::SHARED {
+            true => park::claim(waiter, node.index, wakes),
+            false => park::claim_here(waiter, node.index, wakes),
         }
     }
 
@@ -230,7 +246,7 @@ impl<V> WaitList<V> {
         // SAFETY: as in `claim_front`; and if the claim fails, the waiter reads its slot only
         // after it has passed the lock.
         unsafe {
-            park::claim(&*(*node).waiter, (*node).index, wakes);
+            Self::claim_waiter(&*node, wakes);
             Some(&mut *(*node).value.write())
         }
     }
@@ -288,7 +304,7 @@ impl<V> WaitList<V> {
     }
 }
 
-impl<V> std::fmt::Debug for WaitList<V> {
+impl<V, R> std::fmt::Debug for WaitList<V, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} waiting", self.len)
     }
@@ -309,8 +325,8 @@ pub(crate) trait State {
 }
 
 /// A state with a list of waiters whose slots are of type `V`.
-pub(crate) trait Waiters<V>: State {
-    fn waiters(&mut self) -> &mut WaitList<V>;
+pub(crate) trait Waiters<V, R: Flavour = Shared>: State {
+    fn waiters(&mut self) -> &mut WaitList<V, R>;
     /// A waiter has left from anywhere in the list: restore the invariant.
     fn left(&mut self, _wakes: &mut Wakes) {}
     /// Whether a waiter that a notifier has taken off was served, as its slot says, though its
@@ -371,18 +387,18 @@ enum Begun<O> {
 const WAITERS: usize = 1;
 
 /// A lock around a primitive's state, with waiters. See the module.
-pub(crate) struct Monitor<S, R = Raw> {
+pub(crate) struct Monitor<S, R = Shared> {
     word: AtomicUsize,
     state: Lock<R, S>,
 }
 
 /// The locked state, and the wakes that are owed. Dropped in this order: unlocks, then delivers.
-pub(crate) struct Guard<'a, S: State, R: RawMutex> {
+pub(crate) struct Guard<'a, S: State, R: Flavour> {
     state: Held<'a, S, R>,
     wakes: Debt,
 }
 
-impl<S: State, R: RawMutex> Guard<'_, S, R> {
+impl<S: State, R: Flavour> Guard<'_, S, R> {
     #[inline]
     pub(crate) fn parts(&mut self) -> (&mut S, &mut Wakes) {
         (&mut self.state.state, &mut self.wakes.0)
@@ -392,7 +408,7 @@ impl<S: State, R: RawMutex> Guard<'_, S, R> {
     /// `end`; true if there are no more.
     fn claim_batch<V>(&mut self, end: u64) -> bool
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let (state, wakes) = self.parts();
         let list = state.waiters();
@@ -437,12 +453,12 @@ impl Drop for Debt {
 }
 
 /// The locked state. Its drop never unwinds: who unlocks may have a node linked.
-struct Held<'a, S: State, R: RawMutex> {
+struct Held<'a, S: State, R: Flavour> {
     word: &'a AtomicUsize,
     state: LockGuard<'a, R, S>,
 }
 
-impl<S: State, R: RawMutex> Drop for Held<'_, S, R> {
+impl<S: State, R: Flavour> Drop for Held<'_, S, R> {
     #[inline]
     fn drop(&mut self) {
         if cfg!(debug_assertions) && !panicking() {
@@ -463,7 +479,7 @@ super::sync::thread_lazy! {
     static LENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-impl<S: State> Monitor<S> {
+impl<S: State, R: Flavour> Monitor<S, R> {
     const_fn! {
         pub(crate) const fn new(number: usize, state: S) -> Self {
             Monitor { word: AtomicUsize::new(number << 1), state: Lock::new(state) }
@@ -471,7 +487,7 @@ impl<S: State> Monitor<S> {
     }
 }
 
-impl<S: State, R: RawMutex> Monitor<S, R> {
+impl<S: State, R: Flavour> Monitor<S, R> {
     /// The state, locked.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, S, R> {
@@ -495,7 +511,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             // Acquire: what the last mover of the word did is visible. Where the bit is set
             // already, the last holder of the lock has left it so, and nobody moves the word.
             let mut word = self.word.load(Ordering::Acquire);
-            if word & WAITERS == 0 {
+            if R::SHARED && word & WAITERS == 0 {
                 word = self.word.fetch_or(WAITERS, Ordering::Acquire);
             }
             held.state.load(word >> 1);
@@ -552,6 +568,10 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
             let Some(number) = f(word >> 1) else {
                 return Some(false);
             };
+            if !R::SHARED {
+                self.word.store(number << 1, Ordering::Relaxed);
+                return Some(true);
+            }
             // AcqRel: a permit or flag that is given (Release) carries what was
             // done before to the one who takes it (Acquire).
             match self.word.compare_exchange_weak(
@@ -595,7 +615,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         finish: impl FnOnce(End, V) -> O,
     ) -> O
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let mut node = MaybeUninit::uninit();
         // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
@@ -632,7 +652,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
     ) -> Begun<O>
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         // Dropped, and so delivered, after the unlock.
         let mut debt = Debt::none();
@@ -673,7 +693,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         value: V,
     ) -> Result<Begun<O>, Interruption>
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
@@ -709,7 +729,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[inline(never)]
     unsafe fn resumed<V>(&self, node: &mut MaybeUninit<Node<V>>) -> End
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         if let Some((hub, record)) = Party::greenlet()
             && hub.settle_notified(record)
@@ -736,7 +756,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         node: &mut MaybeUninit<Node<V>>,
     ) -> Result<End, Interruption>
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let mut served = false;
         let outcome = party.settle();
@@ -781,7 +801,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         decide: impl FnOnce(&mut S) -> bool,
     ) -> Result<(), Interruption>
     where
-        S: Waiters<()>,
+        S: Waiters<(), R>,
     {
         let mut guard = self.lock();
         if !decide(guard.parts().0) {
@@ -802,7 +822,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
         value: V,
     ) -> Result<End, Interruption>
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let mut node = MaybeUninit::uninit();
         let Guard {
@@ -832,7 +852,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     #[inline]
     pub(crate) fn broadcast<V>(&self, begin: impl FnOnce(&mut S) -> bool) -> bool
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         let mut guard = self.lock();
         let (state, wakes) = guard.parts();
@@ -858,7 +878,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
     /// began earlier, when that was the next ticket.
     pub(crate) fn wake_below<V>(&self, end: u64)
     where
-        S: Waiters<V>,
+        S: Waiters<V, R>,
     {
         // Lets go of the lock between batches: those woken may need it.
         while !self.lock().claim_batch::<V>(end) {}
@@ -871,7 +891,7 @@ impl<S: State, R: RawMutex> Monitor<S, R> {
 ///
 /// The node stays where it is until it is unlinked.
 #[inline(always)]
-unsafe fn enlist<S: Waiters<V>, R: RawMutex, V>(
+unsafe fn enlist<S: Waiters<V, R>, R: Flavour, V>(
     mut held: Held<'_, S, R>,
     node: &mut MaybeUninit<Node<V>>,
     waiter: &Waiter,
@@ -966,7 +986,7 @@ fn refuse(obstacle: Obstacle, site: &Site) -> Result<End, Unwind> {
 
 /// Whether the wait blocks the thread, since it can neither switch nor say no.
 #[cold]
-fn blocks<V>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V>) -> bool {
+fn blocks<V, R: Flavour>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V, R>) -> bool {
     matches!((obstacle, limit), (Obstacle::Panicking, Limit::Never)) && state.may_block()
 }
 

@@ -7,8 +7,9 @@
 //! The waiter publishes WAITING and, after its wait, goes back to IDLE. Whoever
 //! moves the word out of WAITING by compare-exchange has decided the wait: that
 //! party schedules the waiter, everybody else loses cleanly and goes on. The
-//! clock never decides. `index` names the node of a `wait_any` that won; a wait
-//! with one node uses 0.
+//! clock never decides. `index` names the node of a `wait_any` that won, from 1; a wait
+//! with one node uses 0, and if all who could end it are of one thread, it may be
+//! decided by a load and a store.
 
 use super::sync::{AtomicUsize, Ordering};
 
@@ -64,6 +65,18 @@ impl Word {
     #[inline]
     pub(crate) fn notify(&self, index: usize) -> bool {
         self.decide(NOTIFIED + index)
+    }
+
+    /// The same, of a wait with one node, by the waiter's own thread, if no other one could
+    /// decide the wait: every other party is of this thread, so nobody comes between.
+    #[inline]
+    pub(crate) fn notify_here(&self, index: usize) -> bool {
+        let waits = self.is_waiting();
+        if waits {
+            // Relaxed: all is of one thread.
+            self.0.store(NOTIFIED + index, Ordering::Relaxed);
+        }
+        waits
     }
 
     /// The wait's own deadline ends it.

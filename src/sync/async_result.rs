@@ -1,17 +1,14 @@
 //! A value or an error that is set once and waited for by many.
 
+use super::Flavour;
+use super::errors::BoxError;
 use super::statistics::AsyncResultStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::task::Site;
 use crate::rt::wait::{Latch, Source};
-use std::error::Error;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 use std::time::Duration;
-
-/// The error of an [`AsyncResult`] that names none: any error, shared.
-pub type BoxError = Arc<dyn Error + Send + Sync>;
 
 /// A one-shot result: set once, with a value or an error, and read by any number
 /// of waiters, who are woken in order of arrival.
@@ -24,7 +21,7 @@ pub type BoxError = Arc<dyn Error + Send + Sync>;
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::AsyncResult;
+#[doc = concat!("use ", here!(), "::AsyncResult;")]
 /// use std::rc::Rc;
 ///
 /// let answer = Rc::new(AsyncResult::<u32>::new());
@@ -36,7 +33,7 @@ pub type BoxError = Arc<dyn Error + Send + Sync>;
 /// assert!(greenlet::join_all(readers).into_iter().all(|r| r.unwrap() == 42));
 /// ```
 pub struct AsyncResult<T, E = BoxError> {
-    latch: Latch<Result<T, E>>,
+    latch: Latch<Result<T, E>, (), Flavour>,
 }
 
 impl<T, E> UnwindSafe for AsyncResult<T, E> {}
@@ -50,7 +47,7 @@ impl<T> AsyncResult<T> {
         /// # Examples
         ///
         /// ```
-        /// use greenlet::sync::AsyncResult;
+        #[doc = concat!("use ", here!(), "::AsyncResult;")]
         ///
         /// let plain = AsyncResult::<u8>::new();
         /// let typed = AsyncResult::<u8, String>::default();
@@ -76,7 +73,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8>::new();")]
     /// r.set(1).unwrap();
     /// assert!(r.is_ready());
     /// ```
@@ -89,7 +86,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8>::new();")]
     /// r.set(1).unwrap();
     /// assert!(r.statistics().ready);
     /// ```
@@ -105,7 +102,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// r.set_error("no").unwrap();
     /// assert!(r.is_ready() && !r.is_successful());
     /// ```
@@ -118,7 +115,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8>::new();")]
     /// assert_eq!(r.value(), None);
     /// ```
     pub fn value(&self) -> Option<&T> {
@@ -130,7 +127,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// r.set_error("no").unwrap();
     /// assert_eq!(r.error(), Some(&"no"));
     /// ```
@@ -143,7 +140,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// assert_eq!(r.get_nowait(), None);
     /// r.set(1).unwrap();
     /// assert_eq!(r.get_nowait(), Some(Ok(1)));
@@ -171,7 +168,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// r.set(1).unwrap();
     /// assert_eq!(r.wait(), Ok(&1));
     /// ```
@@ -197,7 +194,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8>::new();")]
     /// assert!(r.wait_timeout(std::time::Duration::from_millis(1)).is_none());
     /// ```
     #[inline(always)]
@@ -219,7 +216,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// r.set_error("no").unwrap();
     /// assert_eq!(r.get(), Err("no"));
     /// ```
@@ -244,7 +241,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8>::new();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8>::new();")]
     /// assert_eq!(r.set(1), Ok(()));
     /// assert_eq!(r.set(2), Err(2));
     /// ```
@@ -264,7 +261,7 @@ impl<T, E> AsyncResult<T, E> {
     /// # Examples
     ///
     /// ```
-    /// let r = greenlet::sync::AsyncResult::<u8, &str>::default();
+    #[doc = concat!("let r = ", here!(), "::AsyncResult::<u8, &str>::default();")]
     /// assert_eq!(r.set_error("no"), Ok(()));
     /// assert_eq!(r.set(1), Err(1));
     /// ```
@@ -275,7 +272,7 @@ impl<T, E> AsyncResult<T, E> {
         }
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         self.latch.source()
     }
 }

@@ -1,6 +1,7 @@
 //! A queue with two kinds of handles: made of a [`Queue`] and reference counts.
 
-use super::queue::{GetError, Iter, PutError, Queue, Slot, TryIter};
+use super::errors::{GetError, PutError};
+use super::queue::{Iter, Queue, Slot, TryIter};
 use crate::rt::task::Site;
 use crate::rt::wait::Choice;
 use crate::select::Arm;

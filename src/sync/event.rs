@@ -1,5 +1,6 @@
 //! A flag that can be waited for.
 
+use super::Flavour;
 use super::statistics::EventStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
@@ -25,7 +26,7 @@ use std::time::Duration;
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::Event;
+#[doc = concat!("use ", here!(), "::Event;")]
 /// use std::rc::Rc;
 ///
 /// let ready = Rc::new(Event::new());
@@ -38,12 +39,12 @@ use std::time::Duration;
 /// assert_eq!(waiter.join().unwrap(), "go");
 /// ```
 pub struct Event {
-    monitor: Monitor<Flag>,
+    monitor: Monitor<Flag, Flavour>,
 }
 
 struct Flag {
     set: bool,
-    waiters: WaitList<()>,
+    waiters: WaitList<(), Flavour>,
 }
 
 impl State for Flag {
@@ -58,13 +59,13 @@ impl State for Flag {
     }
 }
 
-impl Waiters<()> for Flag {
-    fn waiters(&mut self) -> &mut WaitList<()> {
+impl Waiters<(), Flavour> for Flag {
+    fn waiters(&mut self) -> &mut WaitList<(), Flavour> {
         &mut self.waiters
     }
 }
 
-impl Readiness for Flag {
+impl Readiness<Flavour> for Flag {
     fn is_ready(&self) -> bool {
         self.set
     }
@@ -80,8 +81,8 @@ impl Event {
         /// # Examples
         ///
         /// ```
-        /// static STOP: greenlet::sync::Event = greenlet::sync::Event::new();
-        /// assert!(!STOP.is_set());
+        #[doc = concat!("let e = ", here!(), "::Event::new();")]
+        /// assert!(!e.is_set());
         /// ```
         pub const fn new() -> Self {
             Event { monitor: Monitor::new(0, Flag { set: false, waiters: WaitList::new() }) }
@@ -93,7 +94,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// let e = greenlet::sync::Event::new();
+    #[doc = concat!("let e = ", here!(), "::Event::new();")]
     /// e.set();
     /// assert!(e.is_set());
     /// ```
@@ -107,7 +108,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// let e = greenlet::sync::Event::new();
+    #[doc = concat!("let e = ", here!(), "::Event::new();")]
     /// e.set();
     /// assert!(e.statistics().set);
     /// ```
@@ -125,7 +126,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// let e = greenlet::sync::Event::new();
+    #[doc = concat!("let e = ", here!(), "::Event::new();")]
     /// e.set();
     /// e.clear();
     /// assert!(!e.is_set());
@@ -144,7 +145,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// let e = greenlet::sync::Event::new();
+    #[doc = concat!("let e = ", here!(), "::Event::new();")]
     /// e.set();
     /// e.wait();
     /// ```
@@ -162,7 +163,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// let e = greenlet::sync::Event::new();
+    #[doc = concat!("let e = ", here!(), "::Event::new();")]
     /// assert!(!e.wait_timeout(std::time::Duration::from_millis(1)));
     /// ```
     #[inline(always)]
@@ -189,12 +190,11 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// use std::sync::Arc;
-    ///
-    /// let done = Arc::new(greenlet::sync::Event::new());
-    /// let setter = std::thread::spawn({ let done = done.clone(); move || done.set() });
-    /// done.wait(); // from any thread
-    /// # setter.join().unwrap();
+    #[doc = concat!("let done = ", here!(), "::Event::new();")]
+    /// greenlet::scope(|s| {
+    ///     s.spawn(|| done.set());
+    ///     done.wait(); // until the other one has run
+    /// });
     /// ```
     pub fn set(&self) {
         if self.monitor.fast(|_| Some(1)).is_none() {
@@ -205,7 +205,7 @@ impl Event {
         }
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         &self.monitor
     }
 }

@@ -271,7 +271,7 @@ impl Latch {
         self.monitor.wait(&site, &limit, (), decide, finish)
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         &self.monitor
     }
 

@@ -266,7 +266,7 @@ impl<T> OnceCell<T> {
         is_there.then(|| self.written())
     }
 
-    pub(crate) fn source(&self) -> &dyn Source {
+    pub(crate) fn source(&self) -> &impl Source {
         self.value.source()
     }
 

@@ -1,13 +1,15 @@
 //! Queues: first in first out, last in first out, smallest first.
 
 mod core;
+mod futures;
 mod many;
 mod slot;
 
-pub(crate) use many::with_rest;
 pub use slot::Slot;
 
 use self::core::{Core, Ranked};
+use super::Flavour;
+use super::errors::{GetError, PutError};
 use super::statistics::QueueStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
@@ -19,93 +21,12 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// Why an item was not put; it comes back inside.
-///
-/// # Examples
-///
-/// ```
-/// use greenlet::sync::{PutError, Queue};
-///
-/// let q = Queue::bounded(1);
-/// q.put_nowait("a").unwrap();
-/// assert_eq!(q.put_nowait("b"), Err(PutError::Full("b")));
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum PutError<T> {
-    /// No room, in time.
-    Full(T),
-    /// The queue was shut down.
-    ShutDown(T),
-}
-
-impl<T> PutError<T> {
-    /// The item.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(greenlet::sync::PutError::Full(3).into_inner(), 3);
-    /// ```
-    pub fn into_inner(self) -> T {
-        match self {
-            PutError::Full(item) | PutError::ShutDown(item) => item,
-        }
-    }
-}
-
-impl<T> fmt::Debug for PutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PutError::Full(_) => "Full(..)",
-            PutError::ShutDown(_) => "ShutDown(..)",
-        })
-    }
-}
-
-impl<T> fmt::Display for PutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PutError::Full(_) => "queue is full",
-            PutError::ShutDown(_) => "queue is shut down",
-        })
-    }
-}
-
-impl<T> std::error::Error for PutError<T> {}
-
-/// Why no item was got.
-///
-/// # Examples
-///
-/// ```
-/// use greenlet::sync::{GetError, Queue};
-/// assert_eq!(Queue::<u8>::unbounded().get_nowait(), Err(GetError::Empty));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GetError {
-    /// No item, in time.
-    Empty,
-    /// The queue was shut down, and no item is left.
-    ShutDown,
-}
-
-impl fmt::Display for GetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            GetError::Empty => "queue is empty",
-            GetError::ShutDown => "queue is shut down",
-        })
-    }
-}
-
-impl std::error::Error for GetError {}
-
 /// The items of a queue until it is [shut down](Queue::shutdown): each `next` waits.
 ///
 /// # Examples
 ///
 /// ```
-/// let q = greenlet::sync::Queue::unbounded();
+#[doc = concat!("let q = ", here!(), "::Queue::unbounded();")]
 /// q.put_nowait(1).unwrap();
 /// q.shutdown();
 /// assert_eq!(q.iter().collect::<Vec<_>>(), [1]);
@@ -122,7 +43,7 @@ pub struct Iter<'a, Q> {
 /// # Examples
 ///
 /// ```
-/// let q = greenlet::sync::Queue::unbounded();
+#[doc = concat!("let q = ", here!(), "::Queue::unbounded();")]
 /// q.put_nowait(1).unwrap();
 /// assert_eq!(q.try_iter().collect::<Vec<_>>(), [1]);
 /// ```
@@ -178,7 +99,7 @@ macro_rules! queue {
                 /// # Examples
                 ///
                 /// ```
-                #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+                #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
                 /// q.put(1).unwrap();
                 /// assert_eq!(q.capacity(), None);
                 /// ```
@@ -198,7 +119,7 @@ macro_rules! queue {
                 /// # Examples
                 ///
                 /// ```
-                #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+                #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
                 /// q.put(1).unwrap();
                 /// assert!(q.is_full());
                 /// ```
@@ -231,7 +152,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// greenlet::scope(|s| {
             ///     s.spawn(|| for i in 0..3 { q.put(i).unwrap() });
             ///     assert_eq!([q.get(), q.get(), q.get()], [Ok(0), Ok(1), Ok(2)]);
@@ -253,7 +174,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// q.put(1).unwrap();
             /// let full = q.put_timeout(2, std::time::Duration::from_millis(1));
             /// assert_eq!(full.unwrap_err().into_inner(), 2);
@@ -274,7 +195,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// assert!(q.put_nowait(1).is_ok());
             /// assert!(q.put_nowait(2).is_err());
             /// ```
@@ -302,7 +223,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!(q.get(), Ok(1));
             /// ```
@@ -324,9 +245,9 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            /// use greenlet::sync::GetError;
+            #[doc = concat!("use ", here!(), "::GetError;")]
             ///
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::unbounded();")]
             /// assert_eq!(q.get_timeout(std::time::Duration::from_millis(1)), Err(GetError::Empty));
             /// ```
             #[inline(always)]
@@ -345,7 +266,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::unbounded();")]
             /// assert!(q.get_nowait().is_err());
             /// ```
             pub fn get_nowait(&self) -> Result<T, GetError> {
@@ -367,7 +288,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!((q.peek_nowait(), q.len()), (Ok(1), 1));
             /// ```
@@ -383,7 +304,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!(q.len(), 1);
             /// ```
@@ -396,7 +317,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("assert!(greenlet::sync::", $name, "::<u8>::unbounded().is_empty());")]
+            #[doc = concat!("assert!(", here!(), "::", $name, "::<u8>::unbounded().is_empty());")]
             /// ```
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
@@ -407,7 +328,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("assert!(!greenlet::sync::", $name, "::<u8>::unbounded().is_full());")]
+            #[doc = concat!("assert!(!", here!(), "::", $name, "::<u8>::unbounded().is_full());")]
             /// ```
             pub fn is_full(&self) -> bool {
                 self.core.is_full()
@@ -418,7 +339,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("assert_eq!(greenlet::sync::", $name, "::<u8>::bounded(2).capacity(), Some(2));")]
+            #[doc = concat!("assert_eq!(", here!(), "::", $name, "::<u8>::bounded(2).capacity(), Some(2));")]
             /// ```
             pub fn capacity(&self) -> Option<usize> {
                 self.core.capacity()
@@ -430,7 +351,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// q.get().unwrap();
             /// assert_eq!(q.unfinished(), 1);
@@ -444,7 +365,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!((q.statistics().len, q.statistics().getters), (1, 0));
             /// ```
@@ -462,7 +383,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// q.get().unwrap();
             /// q.task_done();
@@ -483,7 +404,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("greenlet::sync::", $name, "::<u8>::unbounded().join();")]
+            #[doc = concat!(here!(), "::", $name, "::<u8>::unbounded().join();")]
             /// ```
             #[inline(always)]
             #[track_caller]
@@ -496,7 +417,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert!(!q.join_timeout(std::time::Duration::from_millis(1)));
             /// ```
@@ -516,9 +437,9 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            /// use greenlet::sync::{GetError, PutError};
+            #[doc = concat!("use ", here!(), "::{GetError, PutError};")]
             ///
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// q.shutdown();
             /// assert_eq!(q.put(2), Err(PutError::ShutDown(2)));
@@ -534,7 +455,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!(q.shutdown_now(), [1]);
             /// q.join();
@@ -549,7 +470,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::unbounded();")]
             /// q.shutdown();
             /// assert!(q.is_shut_down());
             /// ```
@@ -624,7 +545,7 @@ macro_rules! queue {
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::Queue;
+#[doc = concat!("use ", here!(), "::Queue;")]
 ///
 /// let jobs = Queue::bounded(2);
 /// let total = greenlet::scope(|s| {
@@ -653,7 +574,7 @@ impl<T> Queue<T> {
         /// # Examples
         ///
         /// ```
-        /// let channel = greenlet::sync::Queue::rendezvous();
+        #[doc = concat!("let channel = ", here!(), "::Queue::rendezvous();")]
         /// greenlet::scope(|s| {
         ///     s.spawn(|| channel.put("hello").unwrap());
         ///     assert_eq!(channel.get(), Ok("hello"));
@@ -682,7 +603,7 @@ impl<T> Queue<T> {
 /// # Examples
 ///
 /// ```
-/// let stack = greenlet::sync::LifoQueue::unbounded();
+#[doc = concat!("let stack = ", here!(), "::LifoQueue::unbounded();")]
 /// for i in 1..=3 { stack.put(i).unwrap(); }
 /// assert_eq!(stack.try_iter().collect::<Vec<_>>(), [3, 2, 1]);
 /// ```
@@ -702,7 +623,7 @@ queue!(LifoQueue, "LifoQueue", [], Vec::new());
 /// # Examples
 ///
 /// ```
-/// let urgent = greenlet::sync::PriorityQueue::unbounded();
+#[doc = concat!("let urgent = ", here!(), "::PriorityQueue::unbounded();")]
 /// for i in [5, 1, 3] { urgent.put(i).unwrap(); }
 /// assert_eq!(urgent.try_iter().collect::<Vec<_>>(), [1, 3, 5]);
 /// ```

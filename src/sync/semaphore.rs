@@ -1,5 +1,7 @@
 //! A number of permits; who finds too few waits for them.
 
+use super::Flavour;
+use super::errors::ReleaseError;
 use super::statistics::SemaphoreStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
@@ -9,7 +11,6 @@ use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters}
 use crate::select::Arm;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest number of permits: the fast word has one bit for waiters, and one
@@ -19,14 +20,14 @@ const MAX_PERMITS: usize = usize::MAX >> 2;
 /// What both semaphores are made of. Invariant: nobody waits, or the first in
 /// line needs more than there is.
 struct Permits {
-    monitor: Monitor<Count>,
+    monitor: Monitor<Count, Flavour>,
     bound: usize,
 }
 
 struct Count {
     permits: usize,
     /// Each with the number of permits it needs.
-    waiters: WaitList<usize>,
+    waiters: WaitList<usize, Flavour>,
 }
 
 impl State for Count {
@@ -45,8 +46,8 @@ impl State for Count {
     }
 }
 
-impl Waiters<usize> for Count {
-    fn waiters(&mut self) -> &mut WaitList<usize> {
+impl Waiters<usize, Flavour> for Count {
+    fn waiters(&mut self) -> &mut WaitList<usize, Flavour> {
         &mut self.waiters
     }
 
@@ -225,25 +226,6 @@ impl Permits {
     }
 }
 
-/// A [`BoundedSemaphore`] was released more often than acquired. Nothing changed.
-///
-/// # Examples
-///
-/// ```
-/// use greenlet::sync::{BoundedSemaphore, ReleaseError};
-/// assert_eq!(BoundedSemaphore::new(1).release(), Err(ReleaseError));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReleaseError;
-
-impl fmt::Display for ReleaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("semaphore released over its bound")
-    }
-}
-
-impl std::error::Error for ReleaseError {}
-
 /// One or more permits of a semaphore, returned when it is dropped.
 ///
 /// At the bound of a [`BoundedSemaphore`] the return adds nothing.
@@ -251,7 +233,7 @@ impl std::error::Error for ReleaseError {}
 /// # Examples
 ///
 /// ```
-/// let s = greenlet::sync::Semaphore::new(1);
+#[doc = concat!("let s = ", here!(), "::Semaphore::new(1);")]
 /// let permit = s.acquire();
 /// assert!(s.is_locked());
 /// drop(permit);
@@ -272,7 +254,7 @@ impl Permit<'_> {
     /// # Examples
     ///
     /// ```
-    /// let s = greenlet::sync::Semaphore::new(2);
+    #[doc = concat!("let s = ", here!(), "::Semaphore::new(2);")]
     /// s.acquire().forget();
     /// assert_eq!(s.available(), 1);
     /// ```
@@ -301,9 +283,7 @@ impl fmt::Debug for Permit<'_> {
 /// # Examples
 ///
 /// ```
-/// use std::sync::Arc;
-///
-/// let s = Arc::new(greenlet::sync::Semaphore::new(1));
+#[doc = concat!("let s = ", shared!(), "::new(", here!(), "::Semaphore::new(1));")]
 /// let permit = s.acquire_owned();
 /// greenlet::spawn(move || drop(permit)).join().unwrap();
 /// assert_eq!(s.available(), 1);
@@ -315,8 +295,8 @@ pub struct OwnedPermit {
 }
 
 enum Owner {
-    Plain(Arc<Semaphore>),
-    Bounded(Arc<BoundedSemaphore>),
+    Plain(shared!(Semaphore)),
+    Bounded(shared!(BoundedSemaphore)),
 }
 
 impl UnwindSafe for OwnedPermit {}
@@ -328,7 +308,7 @@ impl OwnedPermit {
     /// # Examples
     ///
     /// ```
-    /// let s = std::sync::Arc::new(greenlet::sync::Semaphore::new(2));
+    #[doc = concat!("let s = ", shared!(), "::new(", here!(), "::Semaphore::new(2));")]
     /// s.acquire_owned().forget();
     /// assert_eq!(s.available(), 1);
     /// ```
@@ -373,7 +353,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("assert_eq!(greenlet::sync::", $name, "::new(3).available(), 3);")]
+            #[doc = concat!("assert_eq!(", here!(), "::", $name, "::new(3).available(), 3);")]
             /// ```
             #[inline]
             pub fn available(&self) -> usize {
@@ -385,7 +365,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("assert_eq!(greenlet::sync::", $name, "::new(3).statistics().available, 3);")]
+            #[doc = concat!("assert_eq!(", here!(), "::", $name, "::new(3).statistics().available, 3);")]
             /// ```
             pub fn statistics(&self) -> SemaphoreStatistics {
                 self.permits.statistics()
@@ -396,7 +376,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(1);")]
             /// let _permit = s.acquire();
             /// assert!(s.is_locked());
             /// ```
@@ -410,7 +390,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(1);")]
             /// let first = s.try_acquire();
             /// assert!(first.is_some() && s.try_acquire().is_none());
             /// ```
@@ -426,11 +406,11 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
+            #[doc = concat!("let s = ", shared!(), "::new(", here!(), "::", $name, "::new(1));")]
             /// assert!(s.try_acquire_owned().is_some());
             /// ```
             #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
-            pub fn try_acquire_owned(self: &Arc<Self>) -> Option<OwnedPermit> {
+            pub fn try_acquire_owned(self: &shared!(Self)) -> Option<OwnedPermit> {
                 self.permits.try_acquire(1).then(|| self.owned())
             }
 
@@ -449,7 +429,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(1);")]
             /// let permit = s.acquire();
             /// ```
             #[inline(always)]
@@ -472,7 +452,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(3);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(3);")]
             /// let two = s.acquire_many(2);
             /// assert_eq!(s.available(), 1);
             /// ```
@@ -490,7 +470,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(1);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(1);")]
             /// let held = s.acquire();
             /// assert!(s.acquire_timeout(std::time::Duration::from_millis(1)).is_none());
             /// ```
@@ -513,7 +493,7 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = greenlet::sync::", $name, "::new(2);")]
+            #[doc = concat!("let s = ", here!(), "::", $name, "::new(2);")]
             /// let held = s.acquire();
             /// let limit = std::time::Duration::from_millis(1);
             /// assert!(s.acquire_many_timeout(2, limit).is_none());
@@ -534,12 +514,12 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
+            #[doc = concat!("let s = ", shared!(), "::new(", here!(), "::", $name, "::new(1));")]
             /// let permit = s.acquire_owned();
             /// ```
             #[inline(always)]
             #[track_caller]
-            pub fn acquire_owned(self: &Arc<Self>) -> OwnedPermit {
+            pub fn acquire_owned(self: &shared!(Self)) -> OwnedPermit {
                 self.permits
                     .acquire(concat!($name, "::acquire_owned"), 1, Limit::Never);
                 self.owned()
@@ -551,13 +531,13 @@ macro_rules! semaphore {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let s = std::sync::Arc::new(greenlet::sync::", $name, "::new(1));")]
+            #[doc = concat!("let s = ", shared!(), "::new(", here!(), "::", $name, "::new(1));")]
             /// assert!(s.acquire_owned_timeout(std::time::Duration::ZERO).is_some());
             /// ```
             #[inline(always)]
             #[track_caller]
             #[must_use = "the permit, if it was to be had; it returns when it is dropped"]
-            pub fn acquire_owned_timeout(self: &Arc<Self>, limit: Duration) -> Option<OwnedPermit> {
+            pub fn acquire_owned_timeout(self: &shared!(Self), limit: Duration) -> Option<OwnedPermit> {
                 let limit = Limit::After(limit);
                 self.permits
                     .acquire(concat!($name, "::acquire_owned_timeout"), 1, limit)
@@ -570,7 +550,7 @@ macro_rules! semaphore {
                 Permit { permits, n }
             }
 
-            pub(crate) fn owned(self: &Arc<Self>) -> OwnedPermit {
+            pub(crate) fn owned(self: &shared!(Self)) -> OwnedPermit {
                 let owner = Owner::$owner(self.clone());
                 OwnedPermit { owner, n: 1 }
             }
@@ -596,7 +576,7 @@ macro_rules! semaphore {
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::Semaphore;
+#[doc = concat!("use ", here!(), "::Semaphore;")]
 ///
 /// let tickets = Semaphore::new(0);
 /// greenlet::scope(|s| {
@@ -620,8 +600,8 @@ impl Semaphore {
         /// # Examples
         ///
         /// ```
-        /// static LIMIT: greenlet::sync::Semaphore = greenlet::sync::Semaphore::new(10);
-        /// assert_eq!(LIMIT.available(), 10);
+        #[doc = concat!("let s = ", here!(), "::Semaphore::new(10);")]
+        /// assert_eq!(s.available(), 10);
         /// ```
         #[track_caller]
         pub const fn new(permits: usize) -> Self {
@@ -638,7 +618,7 @@ impl Semaphore {
     /// # Examples
     ///
     /// ```
-    /// let s = greenlet::sync::Semaphore::new(0);
+    #[doc = concat!("let s = ", here!(), "::Semaphore::new(0);")]
     /// s.release();
     /// assert_eq!(s.available(), 1);
     /// ```
@@ -660,7 +640,7 @@ semaphore!(Semaphore, Plain, "Semaphore");
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::BoundedSemaphore;
+#[doc = concat!("use ", here!(), "::BoundedSemaphore;")]
 /// use std::cell::Cell;
 ///
 /// let (two_at_once, inside) = (BoundedSemaphore::new(2), Cell::new(0));
@@ -691,7 +671,7 @@ impl BoundedSemaphore {
         /// # Examples
         ///
         /// ```
-        /// let s = greenlet::sync::BoundedSemaphore::new(2);
+        #[doc = concat!("let s = ", here!(), "::BoundedSemaphore::new(2);")]
         /// assert_eq!(s.available(), 2);
         /// ```
         #[track_caller]
@@ -710,7 +690,7 @@ impl BoundedSemaphore {
     /// # Examples
     ///
     /// ```
-    /// let s = greenlet::sync::BoundedSemaphore::new(1);
+    #[doc = concat!("let s = ", here!(), "::BoundedSemaphore::new(1);")]
     /// s.acquire().forget();
     /// assert!(s.release().is_ok());
     /// assert!(s.release().is_err());
@@ -723,7 +703,7 @@ impl BoundedSemaphore {
     #[inline(always)]
     #[track_caller]
     pub(crate) fn acquire_for(
-        self: &Arc<Self>,
+        self: &shared!(Self),
         operation: &'static str,
         n: usize,
         limit: Limit,

@@ -1,15 +1,15 @@
 //! Semaphores: permits add up.
 
+use super::Shared;
+use super::sync::{BoundedSemaphore, Semaphore};
 use crate::stage::{Actor, Stage, explore, ms};
-use greenlet::sync::{BoundedSemaphore, Semaphore};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Afterwards all permits are back, nobody waits, and they can all be had.
 macro_rules! checked {
     ($stage:ident, $semaphore:expr) => {{
-        let semaphore = Arc::new($semaphore);
+        let semaphore = Shared::new($semaphore);
         let (kept, all) = (semaphore.clone(), semaphore.available());
         $stage.afterwards(move || {
             let text = format!("{kept:?}");
@@ -150,7 +150,7 @@ fn acquire_owned() {
 #[test]
 fn acquire_of_what_others_release() {
     explore(|stage| {
-        let s = Arc::new(Semaphore::new(0));
+        let s = Shared::new(Semaphore::new(0));
         let (made, taken) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         for _ in 0..3 {
             let (s, taken) = (s.clone(), taken.clone());

@@ -1,8 +1,8 @@
 //! Select: what is not chosen is as it was, however the wait ends.
 
+use super::sync::{Event, PutError, Queue, Semaphore};
 use crate::stage::{Item, explore, ms};
 use greenlet::select;
-use greenlet::sync::{Event, PutError, Queue, Semaphore};
 use std::rc::Rc;
 
 /// Getters from two queues; putters into one of them, or into neither.

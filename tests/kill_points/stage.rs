@@ -477,8 +477,8 @@ pub(crate) trait Line: std::fmt::Debug {
 }
 
 macro_rules! line {
-    ($Queue:ident) => {
-        impl Line for $Queue<Item> {
+    ($Queue:ty) => {
+        impl Line for $Queue {
             fn put(&self, item: Item) -> Result<(), PutError<Item>> {
                 self.put(item)
             }
@@ -518,9 +518,12 @@ macro_rules! line {
         }
     };
 }
-line!(Queue);
-line!(LifoQueue);
-line!(PriorityQueue);
+line!(Queue<Item>);
+line!(greenlet::unsync::Queue<Item>);
+line!(LifoQueue<Item>);
+line!(greenlet::unsync::LifoQueue<Item>);
+line!(PriorityQueue<Item>);
+line!(greenlet::unsync::PriorityQueue<Item>);
 
 impl Stage {
     /// Afterwards nobody is in the queue, what is left is in the ledger, and the queue works.

@@ -1,7 +1,7 @@
 //! What waits for time, for a flag, a result or an end.
 
+use super::sync::{AsyncResult, Event};
 use crate::stage::{Stage, explore, ms, unless_killed};
-use greenlet::sync::{AsyncResult, Event};
 use greenlet::{
     Greenlet, Waitable, checkpoint, join_all, spawn, spawn_later, wait_all, wait_all_timeout,
     wait_any, wait_any_timeout, yield_now,

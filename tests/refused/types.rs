@@ -194,3 +194,42 @@ fn yielder_of_another_generator() {
         drop(greenlet::Generator::new(move |_: &greenlet::Yielder<(), u8>, ()| inner())); //~ E0521
     });
 }
+
+/// What is for one thread stays there, whatever it holds, and so do its permits and places.
+fn unsync_on_another_thread() {
+    use greenlet::unsync;
+    static HERE: greenlet::sync::Event = greenlet::sync::Event::new();
+    static THERE: unsync::Event = unsync::Event::new(); //~ E0277 cannot be shared
+    let (event, result) = (unsync::Event::new(), unsync::AsyncResult::<u8>::new());
+    let (queue, permits) = (unsync::Queue::<u8>::unbounded(), unsync::Semaphore::new(1));
+    sync(&HERE);
+    sync(&event); //~ E0277 cannot be shared
+    sync(&result); //~ E0277 cannot be shared
+    sync(&queue); //~ E0277 cannot be shared
+    sync(&permits); //~ E0277 cannot be shared
+    send(queue.reserve()); //~ E0277 cannot be
+    send(permits.acquire()); //~ E0277 cannot be
+    let owned = Rc::new(unsync::Semaphore::new(1)).acquire_owned();
+    send(owned); //~ E0277 cannot be sent
+    send(event); //~ E0277 cannot be sent
+    send(result); //~ E0277 cannot be sent
+    send(queue); //~ E0277 cannot be sent
+}
+
+/// Nor does a greenlet of another hub wait for it.
+fn unsync_from_another_hub() {
+    let event = Rc::new(greenlet::unsync::Event::new());
+    let hub = HubHandle::current();
+    let wait = move || event.wait();
+    wait(); // here it may
+    hub.spawn(wait); //~ E0277 cannot be sent
+}
+
+/// A future that waits for it stays there too.
+fn unsync_in_a_future() {
+    let event = greenlet::unsync::Event::new();
+    let future = event.wait_async();
+    send(future); //~ E0277 cannot be
+    let shared = greenlet::sync::Event::new();
+    send(shared.wait_async());
+}

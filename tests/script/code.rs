@@ -10,7 +10,6 @@ use super::bytes::Bytes;
 use super::model::Ms;
 use super::plan::{Arms, Lim, Op, Plan};
 use super::primitives::Kind;
-use super::selects::KINDS;
 
 /// Blocks within blocks.
 const DEPTH: usize = 4;
@@ -65,7 +64,7 @@ fn limit(bytes: &mut Bytes<'_>) -> Lim {
 
 fn arms(bytes: &mut Bytes<'_>, limit: fn(&mut Bytes<'_>) -> Lim) -> Arms {
     let set = 1 + bytes.below(127);
-    let first = bytes.index(KINDS as u8);
+    let first = bytes.index(Arms::KINDS as u8);
     let n = bytes.below(30);
     Arms {
         set,

@@ -4,7 +4,7 @@ use super::code::OPERATIONS;
 use super::model::{Ms, Unwind};
 use super::plan::{Op, Plan};
 use super::primitives::Kind;
-use super::world::{Here, World, ms, queue};
+use super::world::{AnyQueue, Here, World, ms, queue};
 use greenlet::testing::Simulation;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -18,7 +18,9 @@
 use super::model::Ms;
 use super::plan::{Arms, Deliberate, Lim, Op, Plan};
 use super::primitives::Kind;
-use super::selects::{self, Chosen, GET, PUT, choose, choose_polled};
+use super::selects::{
+    self, ACQUIRE, Chosen, EVENTS, GET, PUT, RESULTS, biased, choose, choose_polled, poll,
+};
 use greenlet::sync::{
     AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, OwnedPermit, Permit, PriorityQueue,
     PutError, Queue, Semaphore,

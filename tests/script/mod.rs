@@ -17,6 +17,10 @@
 //! proptest's strategies are in `tests/properties.rs`: nothing here needs proptest.
 #![allow(dead_code)] // Each user has use for a part.
 
+// What the programs use; for `unsync` it is another one.
+use greenlet::sync;
+use std::sync::Arc as Shared;
+
 pub(crate) mod bytes;
 pub(crate) mod code;
 pub(crate) mod conduct;

@@ -92,6 +92,17 @@ pub(crate) struct Arms {
     pub(crate) limit: Lim,
 }
 
+impl Arms {
+    /// So many kinds there are, numbered as in `selects`.
+    pub(crate) const KINDS: usize = 7;
+
+    /// What kinds of arms there are, in order: those of the set, in a circle from the first.
+    pub(crate) fn kinds(&self) -> Vec<usize> {
+        let circle = (0..Self::KINDS).map(|i| (i + self.first) % Self::KINDS);
+        circle.filter(|kind| self.set & 1 << kind != 0).collect()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) seed: Option<u64>,

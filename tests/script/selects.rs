@@ -4,9 +4,9 @@
 
 use super::model::{Grant, Model};
 use super::plan::{Arms, Lim};
-use super::world::{AnyPermit, Held, Here, Put, Token, World, ms, queue};
+use super::sync::{GetError, Permit, PutError};
+use super::world::{AnyPermit, AnyQueue, Held, Here, Put, Token, World, ms, queue};
 use greenlet::select::{self, Listed, Wait};
-use greenlet::sync::{GetError, Permit, PutError};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -17,15 +17,6 @@ pub(crate) const ACQUIRE: usize = 2;
 /// And the next one.
 pub(crate) const EVENTS: usize = 3;
 pub(crate) const RESULTS: usize = 5;
-pub(crate) const KINDS: usize = 7;
-
-impl Arms {
-    /// What kinds of arms there are, in order: those of the set, in a circle from the first.
-    pub(crate) fn kinds(&self) -> Vec<usize> {
-        let circle = (0..KINDS).map(|i| (i + self.first) % KINDS);
-        circle.filter(|kind| self.set & 1 << kind != 0).collect()
-    }
-}
 
 /// What the arm that was chosen has given.
 pub(crate) enum Chosen<'a, T> {
@@ -73,7 +64,6 @@ pub(crate) fn poll<F: Future>(future: F) -> Option<F::Output> {
 macro_rules! choose {
     ($queue:expr, $world:expr, $arms:expr, $item:expr, $n:expr, $wait:expr) => {{
         use greenlet::Waitable as _;
-        use $crate::script::selects::{Chosen, EVENTS, RESULTS, biased};
         let (kinds, n) = ($arms.kinds(), $n);
         let mut get = $queue.select_get();
         let mut put = $item.is_some().then(|| $queue.select_put(&mut $item));
@@ -117,7 +107,6 @@ pub(crate) use choose;
 /// As [`choose`], but each as a future that is polled once and dropped, until one is ready.
 macro_rules! choose_polled {
     ($queue:expr, $world:expr, $arms:expr, $item:expr, $n:expr) => {{
-        use $crate::script::selects::{ACQUIRE, Chosen, EVENTS, GET, PUT, RESULTS, poll};
         $arms.kinds().into_iter().find_map(|kind| match kind {
             GET => poll($queue.get_async()).map(Chosen::Get),
             PUT => poll($queue.put_async($item.take().expect("an item"))).map(Chosen::Put),

@@ -2,7 +2,7 @@
 
 use super::model::{FrameState, Grant, Model, Ms};
 use super::plan::Op;
-use super::world::{AnyPermit, Here, InWait, Scope, World, handle, ms, queue};
+use super::world::{AnyPermit, AnyQueue, Here, InWait, Scope, World, handle, ms, queue};
 use greenlet::sync::GetError;
 use greenlet::{Waitable, wait_any, wait_any_timeout};
 

@@ -1,9 +1,10 @@
 //! Runs a plan on the crate, step by step beside the models, and collects what differs.
 
+use super::Shared;
 use super::model::{FrameState, Grant, Model, Ms, Unwind, Verdict};
 use super::plan::{Deliberate, Op, Plan};
 use super::primitives::{Kind, QueueModel, SemaphoreModel};
-use greenlet::sync::{
+use super::sync::{
     AsyncResult, BoundedSemaphore, Event, LifoQueue, OwnedPermit, Permit, PriorityQueue, Queue,
     Semaphore,
 };
@@ -12,7 +13,6 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often each item was made (cloned) and dropped.
@@ -62,12 +62,13 @@ pub(crate) enum AnyQueue {
     Priority(PriorityQueue<Token>),
 }
 
+/// Of an `AnyQueue`, whichever it is.
 macro_rules! queue {
     ($any:expr, $q:ident => $e:expr) => {
         match &$any {
-            $crate::script::world::AnyQueue::Fifo($q) => $e,
-            $crate::script::world::AnyQueue::Lifo($q) => $e,
-            $crate::script::world::AnyQueue::Priority($q) => $e,
+            AnyQueue::Fifo($q) => $e,
+            AnyQueue::Lifo($q) => $e,
+            AnyQueue::Priority($q) => $e,
         }
     };
 }
@@ -91,8 +92,8 @@ pub(crate) struct World {
     pub(crate) events: [Event; 2],
     pub(crate) results: [AsyncResult<u32, u32>; 2],
     pub(crate) queue: AnyQueue,
-    pub(crate) plain: Arc<Semaphore>,
-    pub(crate) bounded: Arc<BoundedSemaphore>,
+    pub(crate) plain: Shared<Semaphore>,
+    pub(crate) bounded: Shared<BoundedSemaphore>,
     pub(crate) ledger: Ledger,
     /// Items that were put with success, and that came out.
     pub(crate) put: RefCell<Vec<u32>>,
@@ -237,8 +238,8 @@ impl World {
             events: Default::default(),
             results: Default::default(),
             queue,
-            plain: Arc::new(Semaphore::new(plain)),
-            bounded: Arc::new(BoundedSemaphore::new(bounded)),
+            plain: Shared::new(Semaphore::new(plain)),
+            bounded: Shared::new(BoundedSemaphore::new(bounded)),
             ledger: Ledger::default(),
             put: RefCell::default(),
             out: RefCell::default(),

@@ -2,11 +2,12 @@
 
 use super::super::clock::Limit;
 use super::super::task::Site;
-use super::super::wait::{Latch, wait_any};
+use super::super::wait::{Latch, Source, wait_any};
 use super::hub::on_hub;
 use super::{Seen, explore, killer, nobody_waits, thread};
 use crate::sync::{AsyncResult, Event};
-use crate::{JoinError, run, spawn, wait_all, wait_any as wait_any_of};
+use crate::{JoinError, run, spawn, unsync, wait_all, wait_any as wait_any_of};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ fn two_nodes_on_one_word() {
                 let latches = latches.clone();
                 thread(move || latches[i].set(i).unwrap())
             });
-            let sources = [latches[0].source(), latches[1].source()];
+            let sources: [&dyn Source; 2] = [latches[0].source(), latches[1].source()];
             let won = wait_any("two", Limit::Never, &sources).unwrap();
             assert_eq!(latches[won].get(), Some(&won));
             assert_eq!((latches[0].waiting(), latches[1].waiting()), (0, 0));
@@ -50,7 +51,7 @@ fn two_nodes_and_an_expiry() {
                 let latches = latches.clone();
                 thread(move || latches[i].set(i).unwrap())
             });
-            let sources = [latches[0].source(), latches[1].source()];
+            let sources: [&dyn Source; 2] = [latches[0].source(), latches[1].source()];
             match wait_any("two", NOW, &sources) {
                 Some(won) => assert_eq!(latches[won].get(), Some(&won)),
                 None => seen.hit(0),
@@ -104,7 +105,7 @@ fn two_nodes_of_a_greenlet() {
             let hub = thread(move || {
                 run(|| {
                     let waiter = spawn(move || {
-                        let sources = [latches[0].source(), latches[1].source()];
+                        let sources: [&dyn Source; 2] = [latches[0].source(), latches[1].source()];
                         let won = wait_any("two", Limit::Never, &sources).unwrap();
                         assert_eq!(latches[won].get(), Some(&won));
                         assert_eq!((latches[0].waiting(), latches[1].waiting()), (0, 0));
@@ -201,4 +202,78 @@ fn two_wait_for_the_same_two() {
         }
         nobody_waits(&both);
     });
+}
+
+/// Two fire at once for a greenlet: one that only its thread can reach, and one of another
+/// thread. One of them ends the wait, the other finds it ended.
+#[test]
+fn one_of_this_thread_beside_a_shared_one() {
+    let seen = Seen::new();
+    explore("one_of_this_thread_beside_a_shared_one", Some(3), {
+        let seen = seen.clone();
+        move || {
+            let shared = Arc::new(Event::new());
+            let hub = on_hub({
+                let (shared, seen) = (shared.clone(), seen.clone());
+                move || {
+                    let own = Rc::new(unsync::Event::new());
+                    let waiter = spawn({
+                        let own = own.clone();
+                        move || {
+                            let won = wait_any_of(&[&*own, &*shared]);
+                            assert!([own.is_set(), shared.is_set()][won]);
+                            seen.hit(won);
+                            // A second wake for the first wait would come into this one.
+                            assert!(!Event::new().wait_timeout(Duration::ZERO));
+                            nobody_waits(&(&own, &shared));
+                        }
+                    });
+                    spawn(move || own.set()).join().unwrap();
+                    waiter.join().unwrap();
+                }
+            });
+            shared.set();
+            hub.join().unwrap();
+        }
+    });
+    seen.all(2);
+}
+
+/// A wait for what only this thread can reach is decided without a compare-exchange, right
+/// after a wait that another thread may be about to end, and while another thread kills.
+#[test]
+fn one_of_this_thread_after_a_shared_one() {
+    let seen = Seen::new();
+    explore("one_of_this_thread_after_a_shared_one", Some(2), {
+        let seen = seen.clone();
+        move || {
+            let shared = Arc::new(Event::new());
+            let hub = on_hub({
+                let (shared, seen) = (shared.clone(), seen.clone());
+                move || {
+                    let own = Rc::new(unsync::Event::new());
+                    let waiter = Arc::new(spawn({
+                        let (own, seen) = (own.clone(), seen.clone());
+                        move || {
+                            seen.hit(shared.wait_timeout(Duration::ZERO).into());
+                            own.wait();
+                        }
+                    }));
+                    let killer = killer(&waiter);
+                    // Two trips through the loop, where a kill may be found.
+                    for _ in 0..2 {
+                        assert!(!Event::new().wait_timeout(Duration::ZERO));
+                    }
+                    own.set();
+                    waiter.wait();
+                    seen.hit(2 + usize::from(waiter.is_successful()));
+                    nobody_waits(&own);
+                    killer.join().unwrap();
+                }
+            });
+            shared.set();
+            hub.join().unwrap();
+        }
+    });
+    seen.all(4);
 }

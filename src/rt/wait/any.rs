@@ -2,19 +2,19 @@
 
 use super::{Monitor, Node, Step, Waiters, interruption, jump, obstructed};
 use crate::rt::clock::Limit;
+use crate::rt::flavour::{Flavour, Shared};
 use crate::rt::park::Party;
-use crate::rt::sync::RawMutex;
 use crate::rt::task::Site;
 use crate::rt::word::Outcome;
 use smallvec::SmallVec;
 
 /// A state that is ready, or not yet.
-pub(crate) trait Readiness: Waiters<()> {
+pub(crate) trait Readiness<R: Flavour = Shared>: Waiters<(), R> {
     fn is_ready(&self) -> bool;
 }
 
 /// One of several things that [`wait_any`] waits for.
-pub(crate) trait Source: Sync {
+pub(crate) trait Source {
     /// Under the lock: true if ready, else links the node.
     ///
     /// # Safety
@@ -31,7 +31,7 @@ pub(crate) trait Source: Sync {
     fn is_ready(&self) -> bool;
 }
 
-impl<S: Readiness + Send, R: RawMutex + Sync> Source for Monitor<S, R> {
+impl<S: Readiness<R>, R: Flavour> Source for Monitor<S, R> {
     unsafe fn enlist(&self, node: &Node<()>) -> bool {
         let mut guard = self.lock();
         let state = guard.parts().0;
@@ -99,7 +99,7 @@ fn prepare_any(
         end.in_time(&site, &limit);
         return Step::Ready(None);
     }
-    nodes.extend((0..sources.len()).map(|i| Node::new(party.waiter(), i, ())));
+    nodes.extend((1..=sources.len()).map(|i| Node::new(party.waiter(), i, ())));
     let word = &party.waiter().word;
     word.announce();
     for (i, source) in sources.iter().enumerate() {
@@ -138,7 +138,7 @@ fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> O
     let outcome = party.settle();
     delist_all(nodes, sources);
     match outcome {
-        Outcome::Notified(index) => Some(index),
+        Outcome::Notified(index) => Some(index - 1),
         Outcome::Expired => None,
         _ => interruption(party).raise(),
     }

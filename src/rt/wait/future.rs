@@ -9,7 +9,7 @@
 //! end it leaves as one whose limit is over does. If a notifier was first, the arm gives back
 //! what it was given: see [`Operation::new`](super::Operation::new).
 
-use super::{Arm, Choice};
+use super::{Arm, Choice, HasSource, Ready, Source};
 use crate::rt::inbox::Waiter;
 use crate::rt::word::Outcome;
 use std::future::Future;
@@ -23,6 +23,24 @@ pub(crate) struct Wait<A: Arm> {
     stage: Stage,
     /// The node in the arm must stay where it is, also if the arm does not say so.
     _pinned: std::marker::PhantomPinned,
+}
+
+/// A wait for something that is ready. The future may go where references to that may.
+pub(crate) fn ready<S: Source>(source: &S) -> Wait<Ready<Of<'_, S>>> {
+    Wait::new(Ready::new(Of(source)))
+}
+
+/// A source that is borrowed.
+pub(crate) struct Of<'a, S>(&'a S);
+
+impl<S: Source> HasSource for Of<'_, S> {
+    type Output = ();
+
+    fn source(&self) -> &dyn Source {
+        self.0
+    }
+
+    fn end(self) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

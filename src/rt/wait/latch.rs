@@ -2,28 +2,29 @@
 
 use super::{Monitor, Readiness, Source, State, WaitList, Waiters};
 use crate::rt::clock::Limit;
+use crate::rt::flavour::{Flavour, Shared};
 use crate::rt::sync::{AtomicBool, Ordering, UnsafeCell, const_fn};
 use crate::rt::task::Site;
 
 /// The state of a [`Latch`].
-pub(crate) struct LatchState<L> {
+pub(crate) struct LatchState<L, R> {
     ready: bool,
-    waiters: WaitList<()>,
+    waiters: WaitList<(), R>,
     /// What else is under the lock.
     extra: L,
 }
 
-impl<L> State for LatchState<L> {
+impl<L, R> State for LatchState<L, R> {
     fn check(&self) {}
 }
 
-impl<L> Waiters<()> for LatchState<L> {
-    fn waiters(&mut self) -> &mut WaitList<()> {
+impl<L, R: Flavour> Waiters<(), R> for LatchState<L, R> {
+    fn waiters(&mut self) -> &mut WaitList<(), R> {
         &mut self.waiters
     }
 }
 
-impl<L> Readiness for LatchState<L> {
+impl<L, R: Flavour> Readiness<R> for LatchState<L, R> {
     fn is_ready(&self) -> bool {
         self.ready
     }
@@ -31,17 +32,17 @@ impl<L> Readiness for LatchState<L> {
 
 /// A value that is written once and waited for by many. Under its lock there is room for
 /// something else (`L`).
-pub(crate) struct Latch<V, L = ()> {
+pub(crate) struct Latch<V, L = (), R = Shared> {
     ready: AtomicBool,
     value: UnsafeCell<Option<V>>,
-    monitor: Monitor<LatchState<L>>,
+    monitor: Monitor<LatchState<L, R>, R>,
 }
 
 // SAFETY: the value is written by one thread (the monitor decides which) and
 // lent to all others, so it must be Send and Sync.
-unsafe impl<V: Send + Sync, L: Send> Sync for Latch<V, L> {}
+unsafe impl<V: Send + Sync, L: Send> Sync for Latch<V, L, Shared> {}
 
-impl<V> Latch<V> {
+impl<V, R: Flavour> Latch<V, (), R> {
     const_fn! {
         pub(crate) const fn new() -> Self {
             Latch::with(())
@@ -58,7 +59,7 @@ impl<V> Latch<V> {
     }
 }
 
-impl<V, L> Latch<V, L> {
+impl<V, L, R: Flavour> Latch<V, L, R> {
     const_fn! {
         pub(crate) const fn with(extra: L) -> Self {
             let state = LatchState { ready: false, waiters: WaitList::new(), extra };
@@ -124,7 +125,7 @@ impl<V, L> Latch<V, L> {
     }
 
     /// Does something with what else is under the lock; `None` if the value is there.
-    pub(crate) fn before<R>(&self, f: impl FnOnce(&mut L) -> R) -> Option<R> {
+    pub(crate) fn before<O>(&self, f: impl FnOnce(&mut L) -> O) -> Option<O> {
         let mut guard = self.monitor.lock();
         let state = guard.parts().0;
         (!state.ready).then(|| f(&mut state.extra))
@@ -147,10 +148,7 @@ impl<V, L> Latch<V, L> {
         )
     }
 
-    pub(crate) fn source(&self) -> &dyn Source
-    where
-        L: Send,
-    {
+    pub(crate) fn source(&self) -> &impl Source {
         &self.monitor
     }
 

@@ -7,7 +7,7 @@
 //! # The protocol
 //!
 //! 1. Each arm is tried under its own lock. The first that has a result ends it.
-//! 2. The word is announced and each arm's node linked, with the arm's number, unless the arm
+//! 2. The word is announced and each arm's node linked, with the arm's number from 1, unless the arm
 //!    is ready by now. Then the word is taken back, all nodes are unlinked, and it begins again
 //!    at 1. If the word cannot be taken back a notifier has done one of the arms: on to 3.
 //! 3. The waiter suspends. The notifier that moves its word has done that arm, all others
@@ -23,6 +23,7 @@
 
 use super::{Monitor, Node, Source, Step, Waiters, interruption, jump, obstructed};
 use crate::rt::clock::Limit;
+use crate::rt::flavour::Flavour;
 use crate::rt::inbox::Waiter;
 use crate::rt::park::{Party, Wakes};
 use crate::rt::sync::yield_thread;
@@ -88,8 +89,8 @@ impl<V> Slot<V> {
 }
 
 /// An operation on what a monitor guards.
-pub(crate) struct Operation<'a, S, V, O, Q, D, F, B: FnMut(V)> {
-    monitor: &'a Monitor<S>,
+pub(crate) struct Operation<'a, S, R, V, O, Q, D, F, B: FnMut(V)> {
+    monitor: &'a Monitor<S, R>,
     slot: Slot<V>,
     ready: Q,
     decide: D,
@@ -98,9 +99,10 @@ pub(crate) struct Operation<'a, S, V, O, Q, D, F, B: FnMut(V)> {
     result: Option<O>,
 }
 
-impl<'a, S, V, O, Q, D, F, B> Operation<'a, S, V, O, Q, D, F, B>
+impl<'a, S, R, V, O, Q, D, F, B> Operation<'a, S, R, V, O, Q, D, F, B>
 where
-    S: Waiters<V>,
+    R: Flavour,
+    S: Waiters<V, R>,
     Q: Fn(&S, &Waiter) -> bool,
     D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
     F: FnMut(V) -> O,
@@ -110,7 +112,7 @@ where
     /// in the slot if nobody asks for the result: the value as it was, or what a notifier has
     /// left there.
     pub(crate) fn new(
-        monitor: &'a Monitor<S>,
+        monitor: &'a Monitor<S, R>,
         value: V,
         ready: Q,
         decide: D,
@@ -129,9 +131,10 @@ where
     }
 }
 
-impl<S, V, O, Q, D, F, B> Arm for Operation<'_, S, V, O, Q, D, F, B>
+impl<S, R, V, O, Q, D, F, B> Arm for Operation<'_, S, R, V, O, Q, D, F, B>
 where
-    S: Waiters<V>,
+    R: Flavour,
+    S: Waiters<V, R>,
     Q: Fn(&S, &Waiter) -> bool,
     D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
     F: FnMut(V) -> O,
@@ -197,7 +200,7 @@ where
     }
 }
 
-impl<S, V, O, Q, D, F, B: FnMut(V)> Choice for Operation<'_, S, V, O, Q, D, F, B>
+impl<S, R, V, O, Q, D, F, B: FnMut(V)> Choice for Operation<'_, S, R, V, O, Q, D, F, B>
 where
     Self: Arm,
 {
@@ -208,7 +211,7 @@ where
     }
 }
 
-impl<S, V, O, Q, D, F, B: FnMut(V)> Drop for Operation<'_, S, V, O, Q, D, F, B> {
+impl<S, R, V, O, Q, D, F, B: FnMut(V)> Drop for Operation<'_, S, R, V, O, Q, D, F, B> {
     fn drop(&mut self) {
         if let Slot::Here(value) = std::mem::replace(&mut self.slot, Slot::Spent) {
             (self.back)(value);
@@ -379,7 +382,7 @@ fn prepare(
         word.announce();
         // SAFETY: the caller has the arms borrowed until all are delisted: here, or in
         // `complete` after the switch.
-        let ready = in_turn().any(|i| unsafe { arms[i].enlist(party.waiter(), i) });
+        let ready = in_turn().any(|i| unsafe { arms[i].enlist(party.waiter(), i + 1) });
         if ready && word.retract() {
             arms.iter_mut().for_each(|arm| arm.delist());
             // Who has made it ready may be another select that is going back just now.
@@ -404,8 +407,8 @@ fn complete(party: &Party, arms: &mut [&mut dyn Arm]) -> Option<usize> {
     arms.iter_mut().for_each(|arm| arm.delist());
     match outcome {
         Outcome::Notified(index) => {
-            arms[index].done();
-            Some(index)
+            arms[index - 1].done();
+            Some(index - 1)
         }
         Outcome::Expired => None,
         _ => interruption(party).raise(),

@@ -18,7 +18,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{GetError, PutError, QueueStatistics};
+use super::{Flavour, GetError, PutError, QueueStatistics};
 
 /// Where items lie, and in which order they come out.
 pub(crate) trait Container<T> {
@@ -168,10 +168,10 @@ pub(super) struct Place {
 pub(super) struct Items<T, C> {
     pub(super) items: C,
     pub(super) capacity: Option<usize>,
-    pub(super) getters: WaitList<Option<T>>,
-    pub(super) putters: WaitList<Offer<T>>,
-    pub(super) reservers: WaitList<Place>,
-    joiners: WaitList<()>,
+    pub(super) getters: WaitList<Option<T>, Flavour>,
+    pub(super) putters: WaitList<Offer<T>, Flavour>,
+    pub(super) reservers: WaitList<Place, Flavour>,
+    joiners: WaitList<(), Flavour>,
     pub(super) unfinished: usize,
     /// Places that are held.
     pub(super) reserved: usize,
@@ -218,30 +218,30 @@ impl<T, C: Container<T>> State for Items<T, C> {
     }
 }
 
-impl<T, C: Container<T>> Waiters<Option<T>> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Option<T>> {
+impl<T, C: Container<T>> Waiters<Option<T>, Flavour> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Option<T>, Flavour> {
         &mut self.getters
     }
 }
-impl<T, C: Container<T>> Waiters<Offer<T>> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Offer<T>> {
+impl<T, C: Container<T>> Waiters<Offer<T>, Flavour> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Offer<T>, Flavour> {
         &mut self.putters
     }
 }
-impl<T, C: Container<T>> Waiters<Place> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Place> {
+impl<T, C: Container<T>> Waiters<Place, Flavour> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Place, Flavour> {
         &mut self.reservers
     }
 }
-impl<T, C: Container<T>> Waiters<()> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<()> {
+impl<T, C: Container<T>> Waiters<(), Flavour> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<(), Flavour> {
         &mut self.joiners
     }
 }
 
 /// See the module.
 pub(crate) struct Core<T, C> {
-    pub(super) monitor: Monitor<Items<T, C>>,
+    pub(super) monitor: Monitor<Items<T, C>, Flavour>,
 }
 
 pub(super) type PutResult<T> = Result<(), PutError<T>>;

@@ -220,7 +220,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put_many([1, 1, 1]).unwrap();
             /// q.shutdown();
             /// let mut sizes = Vec::new();
@@ -246,9 +246,9 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            /// use greenlet::sync::GetError;
+            #[doc = concat!("use ", here!(), "::GetError;")]
             ///
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::unbounded();")]
             /// let limit = std::time::Duration::from_millis(1);
             /// assert_eq!(q.get_many_timeout(9, limit), Err(GetError::Empty));
             /// ```
@@ -268,7 +268,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put_many([7, 7, 7]).unwrap();
             /// assert_eq!(q.get_many_nowait(2), Ok(vec![7, 7]));
             /// ```
@@ -297,7 +297,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put_many([7, 7]).unwrap();
             /// assert_eq!(q.drain(), [7, 7]);
             /// assert_eq!(q.drain(), []);
@@ -330,7 +330,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(2);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(2);")]
             /// greenlet::scope(|s| {
             ///     s.spawn(|| q.put_many(0..5).unwrap());
             ///     assert_eq!((0..5).map(|_| q.get().unwrap()).sum::<i32>(), 10);
@@ -357,7 +357,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(2);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(2);")]
             /// let full = q.put_many_timeout([1, 2, 3, 4], std::time::Duration::from_millis(1));
             /// assert_eq!(full.unwrap_err().into_inner(), [3, 4]);
             /// ```
@@ -383,7 +383,7 @@ macro_rules! many {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(2);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(2);")]
             /// assert!(q.put_many_nowait([1, 2]).is_ok());
             /// assert_eq!(q.put_many_nowait([3, 4]).unwrap_err().into_inner(), [3, 4]);
             /// ```
@@ -421,7 +421,7 @@ impl<T> Queue<T> {
     /// # Examples
     ///
     /// ```
-    /// let last_two = greenlet::sync::Queue::bounded(2);
+    #[doc = concat!("let last_two = ", here!(), "::Queue::bounded(2);")]
     /// let displaced = [1, 2, 3].map(|i| last_two.force_put(i).unwrap());
     /// assert_eq!(displaced, [None, None, Some(1)]);
     /// assert_eq!(last_two.drain(), [2, 3]);

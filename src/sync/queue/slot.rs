@@ -153,7 +153,7 @@ use sealed::Places;
 /// # Examples
 ///
 /// ```
-/// use greenlet::sync::{PutError, Queue};
+#[doc = concat!("use ", here!(), "::{PutError, Queue};")]
 ///
 /// let q = Queue::bounded(1);
 /// let slot = q.reserve().unwrap();
@@ -201,7 +201,7 @@ macro_rules! places {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// let slot = q.reserve().unwrap();
             /// q.shutdown();
             /// slot.put(7);
@@ -254,7 +254,7 @@ macro_rules! places {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// greenlet::scope(|s| {
             ///     q.put(1).unwrap();
             ///     s.spawn(|| {
@@ -284,7 +284,7 @@ macro_rules! places {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// q.put(1).unwrap();
             /// assert!(q.reserve_timeout(std::time::Duration::from_millis(1)).is_err());
             /// ```
@@ -309,9 +309,9 @@ macro_rules! places {
             /// # Examples
             ///
             /// ```
-            /// use greenlet::sync::PutError;
+            #[doc = concat!("use ", here!(), "::PutError;")]
             ///
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::bounded(1);")]
             /// let slot = q.try_reserve().unwrap();
             /// assert_eq!(q.try_reserve().unwrap_err(), PutError::Full(()));
             /// drop(slot);

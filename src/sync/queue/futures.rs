@@ -1,7 +1,8 @@
 //! The waits of queues as futures.
 
+use super::many::with_rest;
+use super::{GetError, LifoQueue, PriorityQueue, PutError, Queue, Slot};
 use crate::rt::wait::Wait;
-use crate::sync::{GetError, LifoQueue, PriorityQueue, PutError, Queue, Slot, with_rest};
 use std::future::Future;
 
 macro_rules! queue {
@@ -16,7 +17,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put(1).unwrap();
             /// assert_eq!(greenlet::block_on(q.get_async()), Ok(1));
             /// ```
@@ -34,7 +35,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// greenlet::block_on(q.put_async(1)).unwrap();
             /// assert_eq!(q.get(), Ok(1));
             /// ```
@@ -52,7 +53,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::unbounded();")]
             /// q.put_many([7, 7, 7]).unwrap();
             /// assert_eq!(greenlet::block_on(q.get_many_async(2)), Ok(vec![7, 7]));
             /// ```
@@ -76,7 +77,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(2);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(2);")]
             /// greenlet::block_on(q.put_many_async([7, 7])).unwrap();
             /// assert_eq!(q.drain(), [7, 7]);
             /// ```
@@ -108,7 +109,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::bounded(1);")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::bounded(1);")]
             /// let slot = greenlet::block_on(q.reserve_async()).unwrap();
             /// assert!(q.is_full());
             /// slot.put(7);
@@ -127,7 +128,7 @@ macro_rules! queue {
             /// # Examples
             ///
             /// ```
-            #[doc = concat!("let q = greenlet::sync::", $name, "::<u8>::unbounded();")]
+            #[doc = concat!("let q = ", here!(), "::", $name, "::<u8>::unbounded();")]
             /// greenlet::block_on(q.join_async()); // no task is unfinished
             /// ```
             pub fn join_async(&self) -> impl Future<Output = ()> {
