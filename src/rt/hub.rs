@@ -28,8 +28,8 @@
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each, `stacks` the stacks that nobody uses now and `kept` how many of them stay, `look` what it sees of itself
-//! when somebody asks.
+//! it keeps of each, `stacks` the stacks that nobody uses now and `kept` how many of them
+//! stay, `look` what it sees of itself when somebody asks.
 
 mod end;
 mod greenlets;

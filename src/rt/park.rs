@@ -202,6 +202,12 @@ impl Owner {
     }
 }
 
+/// Whether nothing keeps a greenlet of this thread from a wait: a look for most waits.
+#[inline(always)]
+fn is_unhindered(record: &Record) -> bool {
+    !panicking() && record.task.is_unhindered()
+}
+
 /// Why a wait does not happen.
 pub(crate) enum Obstacle {
     /// The thread is panicking; it says no, where its type can.
@@ -232,7 +238,7 @@ impl Party {
     /// for certain.
     #[inline(always)]
     pub(crate) fn unhindered() -> Option<(&'static Hub, &'static Record)> {
-        Party::greenlet().filter(|(_, record)| !panicking() && record.task.is_unhindered())
+        Party::greenlet().filter(|(_, record)| is_unhindered(record))
     }
 
     /// The thread itself, whether it has a hub or not. If it has, the hub stands still while
@@ -302,7 +308,7 @@ impl Party {
     #[inline(always)]
     pub(crate) fn obstacle(&self) -> Option<Obstacle> {
         match self {
-            Party::Hub(_, record) if !panicking() && record.task.is_unhindered() => None,
+            Party::Hub(_, record) if is_unhindered(record) => None,
             _ => self.find_obstacle(),
         }
     }

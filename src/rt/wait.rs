@@ -485,9 +485,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
             Monitor { word: AtomicUsize::new(number << 1), state: Lock::new(state) }
         }
     }
-}
 
-impl<S: State, R: Flavour> Monitor<S, R> {
     /// The state, locked.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, S, R> {
