@@ -30,6 +30,7 @@ mod queues;
 mod spawns;
 mod sync;
 mod timers;
+mod unsync;
 mod yields;
 
 use greenlet::{Greenlet, yield_now};
@@ -53,6 +54,7 @@ fn main() {
     spawns::figures();
     sync::figures();
     queues::figures();
+    unsync::figures();
     timers::figures();
     hubs::figures();
     if let Some(name) = &measure::options()
