@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt/clock", &[]),
     ("rt/flavour", &[]),
     ("rt/report", &[]),
+    ("rt/spin", &[]),
     ("rt/stack", &[]),
     ("rt/stack/slabs", &["rt/stack"]),
     ("rt/stack/overflow", &["rt/stack"]),
@@ -306,6 +307,7 @@ const LEAVES: &[&str] = &[
     "rt/clock",
     "rt/flavour",
     "rt/report",
+    "rt/spin",
     "error",
 ];
 

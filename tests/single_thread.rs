@@ -297,6 +297,24 @@ fn no_alarm_while_another_thread_lives() {
     deadlock(|| Event::new().wait());
 }
 
+/// The hub asks for the number of threads now and then only, while wakes come quickly.
+fn deadlock_is_certain_soon_after_another_thread_has_ended() {
+    let (to, from) = (Arc::new(Queue::unbounded()), Arc::new(Queue::unbounded()));
+    let (there, back) = (to.clone(), from.clone());
+    let other = std::thread::spawn(move || {
+        for _ in 0..200 {
+            back.put(there.get().unwrap()).unwrap();
+        }
+    });
+    HubHandle::current();
+    for i in 0..200 {
+        to.put(i).unwrap();
+        assert_eq!(from.get().unwrap(), i);
+    }
+    other.join().unwrap();
+    deadlock(|| Event::new().wait());
+}
+
 fn no_alarm_if_the_last_thing_of_another_thread_was_a_wake() {
     for _ in 0..200 {
         let event = Arc::new(Event::new());
@@ -372,6 +390,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     no_deadlock_while_the_watchdog_acts,
     no_alarm_while_a_timer_is_pending,
     no_alarm_while_another_thread_lives,
+    deadlock_is_certain_soon_after_another_thread_has_ended,
     no_alarm_if_the_last_thing_of_another_thread_was_a_wake,
     no_alarm_for_a_thread_without_a_hub_but_its_timeouts_work,
     thread_whose_end_closes_a_greenlet_that_the_last_thread_waits_for,

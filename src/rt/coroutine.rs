@@ -15,6 +15,30 @@
 //! 2. a [`Yielder`] is used only by what runs on its stack;
 //! 3. memory made by [`leak`] is given back by [`Origin::reclaim`], and a worker's stack by
 //!    [`Retired::reclaim`], only when nobody can reach it any more.
+//!
+//! # What a switch by jumps would give
+//!
+//! corosensei 0.3.4 enters a coroutine by `call` and leaves it by `ret`. A processor predicts
+//! where a `ret` goes from the calls it has seen; after a switch these were another greenlet's,
+//! so the returns of the frames above the wait are predicted wrongly. Tried on a copy for x86-64
+//! where both are jumps, three places (`switch_and_link`, `switch_yield`, `switch_and_reset`);
+//! nanoseconds of processor time, stock and with jumps, minima of five interleaved runs:
+//!
+//! | | no frame above | 1 | 3 | 6 |
+//! |---|---|---|---|---|
+//! | yield, 2 greenlets, equal chains | 10.3, 10.2 | 25.6, 11.4 | 28.2, 12.4 | 31.2, 14.6 |
+//! | yield, 1,000 greenlets, equal chains | 14.3, 13.5 | 33.8, 16.5 | 37.4, 19.5 | 41.1, 23.0 |
+//! | yield, 4 greenlets, 4 chains | | 25.5, 18.0 | 38.0, 31.1 | 55.6, 48.8 |
+//! | yield, 1,000 greenlets, 4 chains | | 36.5, 26.6 | 50.9, 40.7 | 69.0, 60.2 |
+//!
+//! Spawn and join 86.5, 87.5 (batches of 10,000: 140.5, 133.1); a queue of one place 28.3, 27.8;
+//! 1,000 on a semaphore of two 83.7, 79.9; 1,000 woken by an event 40.8, 37.9 each. So it costs
+//! nothing where no frame is above, and takes 7 to 18 ns off each switch elsewhere, which is what
+//! real programs have. It is for corosensei to change: nothing of it is kept here.
+//!
+//! There too: `suspend` is not marked inline. At optimisation levels 1, s and z it becomes a call,
+//! and a switch costs a misprediction more even without a frame above. `benches/shape` looks at
+//! what the compiler has made of it.
 
 use super::report::report;
 use super::stack::{self, ColouredStack, Span};

@@ -48,6 +48,7 @@ pub(crate) use record::{Birth, Record};
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Errand, Job, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
+use super::spin::Spin;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
 use super::task::{Expiry, Name, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
@@ -168,6 +169,9 @@ pub(crate) struct Hub {
     /// Set when the root's wait was ended because nothing could ever end it.
     deadlock: Cell<Option<String>>,
     reported: Cell<bool>,
+    /// When the process was last seen to have other threads.
+    accompanied: Cell<Option<Instant>>,
+    spin: Spin,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
     turns: Cell<u64>,
@@ -290,6 +294,8 @@ impl Hub {
             passed_over: Cell::new(false),
             deadlock: Cell::new(None),
             reported: Cell::new(false),
+            accompanied: Cell::new(None),
+            spin: Spin::default(),
             intruded: Cell::new(false),
             turns: Cell::new(0),
             wakes_from_outside: Cell::new(0),

@@ -48,40 +48,60 @@ const MAIL: usize = usize::MAX - 2;
 /// One permit to go on, for one thread.
 #[derive(Debug)]
 pub(crate) struct Parker {
-    token: Mutex<bool>,
+    state: Mutex<Permit>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Permit {
+    given: bool,
+    /// The thread sleeps. Else nobody need be told, which is a system call.
+    asleep: bool,
 }
 
 impl Parker {
     pub(crate) fn new() -> Self {
         Parker {
-            token: Mutex::new(false),
+            state: Mutex::new(Permit {
+                given: false,
+                asleep: false,
+            }),
             changed: Condvar::new(),
         }
     }
 
     /// Blocks the thread until [`unpark`](Parker::unpark) or the deadline. May return early.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
-        let mut token = lock(&self.token);
-        while !*token {
-            token = match deadline {
-                None => self.changed.wait(token).unwrap_or_else(|e| e.into_inner()),
+        let mut state = lock(&self.state);
+        while !state.given {
+            state.asleep = true;
+            state = match deadline {
+                None => self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return;
+                        break;
                     }
-                    let waited = self.changed.wait_timeout(token, left);
+                    let waited = self.changed.wait_timeout(state, left);
                     waited.unwrap_or_else(|e| e.into_inner()).0
                 }
             };
         }
-        *token = false;
+        *state = Permit {
+            given: false,
+            asleep: false,
+        };
     }
 
     pub(crate) fn unpark(&self) {
-        *lock(&self.token) = true;
-        self.changed.notify_one();
+        let asleep = {
+            let mut state = lock(&self.state);
+            state.given = true;
+            state.asleep
+        };
+        if asleep {
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -279,7 +299,9 @@ struct Mailbox {
 /// Wakes a hub that sleeps in its poller.
 pub(crate) type Bell = Box<dyn Fn() + Send + Sync>;
 
-/// See the module.
+/// See the module. On cache lines of its own, and in pairs, as processors fetch them: what other
+/// threads write here shares none with what its hub, or another, has beside it.
+#[repr(align(128))]
 pub(crate) struct Inbox {
     word: AtomicUsize,
     mail_link: AtomicUsize,

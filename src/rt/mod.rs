@@ -15,6 +15,7 @@
 //! | `clock` | real and virtual time |
 //! | `word` | the wait word: who ends a wait |
 //! | `report` | the lines on stderr |
+//! | `spin` | a look round before a thread sleeps |
 //! | `trace` | events for the crate `tracing` (feature `tracing`) |
 //! | `watch` | which hubs there are, and what runs on each, for other threads to see |
 //! | `flavour` | whether a primitive is for any thread or for one |
@@ -24,7 +25,7 @@
 //!
 //! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller, watch, trace} -> {clock, stack}`;
 //! `poller` names the inbox's bell and the coroutine's prefetch; `watch` the inbox and the task's names;
-//! `sync`, `flavour`, `word`, `clock` and `report` are leaves that all may use; `task` names the
+//! `sync`, `flavour`, `word`, `clock`, `spin` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
 //!
@@ -69,6 +70,7 @@ pub(crate) mod poller;
 #[cfg(all(unix, feature = "net"))]
 pub(crate) mod readiness;
 pub(crate) mod report;
+mod spin;
 pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod task;

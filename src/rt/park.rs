@@ -24,6 +24,7 @@ use super::coroutine::Unwind;
 use super::hub::{Hub, Record, Switch, next_id};
 use super::inbox::{Address, Waiter, Wake};
 use super::report::{contain, report};
+use super::spin::Spin;
 use super::sync::{MODELLED, panicking, thread_cell, thread_lazy};
 use super::task::{FrameState, Legacy, Locals, Site, Task};
 use super::trace;
@@ -143,6 +144,7 @@ fn claim_elsewhere(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
 pub(crate) struct Thread {
     task: Task,
     waiter: Waiter,
+    spin: Spin,
 }
 
 impl Thread {
@@ -150,6 +152,7 @@ impl Thread {
         Rc::new(Thread {
             task: Task::default(),
             waiter: Waiter::of_thread(),
+            spin: Spin::default(),
         })
     }
 
@@ -493,7 +496,13 @@ impl Thread {
                 false => self.task.next_frame_deadline(),
             };
             let until = own.into_iter().chain(frame.map(|(t, _)| t)).min();
+            if self.spin.until(until, || word.outcome().is_some()) {
+                break;
+            }
+            let begin = Instant::now();
             parker.park(until);
+            let woken = word.outcome().is_some();
+            self.spin.slept(woken.then(|| begin.elapsed()));
             if until.is_none_or(|t| Instant::now() < t) {
                 continue;
             }
