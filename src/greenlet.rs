@@ -2,7 +2,7 @@
 
 use crate::error::JoinError;
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::Job;
+use crate::rt::hub::Job;
 use crate::rt::inbox::Inbox;
 use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
@@ -270,7 +270,7 @@ impl<T> Greenlet<T> {
 
     /// Record and id, if it has a record.
     pub(crate) fn member(&self) -> Option<(usize, u64)> {
-        Some((self.control().record()?, self.control().id))
+        Some((self.control().index()?, self.id()))
     }
 
     #[inline]
@@ -291,7 +291,7 @@ impl<T> Greenlet<T> {
     #[track_caller]
     pub(crate) fn refuse_self(&self) {
         if let Some((_, record)) = Party::greenlet()
-            && record.id() == self.control().id
+            && record.id() == self.id()
         {
             self.is_this();
         }
@@ -302,7 +302,7 @@ impl<T> Greenlet<T> {
     fn is_this(&self) -> ! {
         panic!(
             "greenlet '{}' would wait for its own end",
-            self.control().label()
+            self.taker.about().label()
         );
     }
 
@@ -381,7 +381,7 @@ impl<T> Greenlet<T> {
         if self.is_finished() {
             return;
         }
-        self.control().kill();
+        self.control().kill(self.id());
     }
 
     /// A number that no other greenlet of the process has had.
@@ -394,7 +394,7 @@ impl<T> Greenlet<T> {
     /// assert_eq!(g.join().unwrap(), id);
     /// ```
     pub fn id(&self) -> u64 {
-        self.control().id
+        self.taker.about().id
     }
 
     /// The name given to its [`Builder`].
@@ -405,7 +405,7 @@ impl<T> Greenlet<T> {
     /// assert_eq!(greenlet::spawn(|| ()).name(), None);
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.control().name.as_deref()
+        self.taker.about().name.as_deref()
     }
 
     /// True from the spawn until the end, as in gevent.

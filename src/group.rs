@@ -352,8 +352,7 @@ impl Group {
 
     /// True if a kill, an expiry or a child's panic may end the wait that a member is in.
     pub(crate) fn may_be_interrupted(&self) -> bool {
-        let interrupted =
-            |(&id, &record)| self.hub().record_of((record, id)).task.is_interruptible();
+        let interrupted = |(&id, &record)| self.hub().is_interruptible((record, id));
         lock(&self.shared.members).alive.iter().any(interrupted)
     }
 

@@ -6,13 +6,13 @@
 //! any) counts its child as ended. Whatever panics on the way is contained.
 
 use crate::error::JoinError;
-use crate::rt::coroutine::{Job, JobSlot, Order};
-use crate::rt::hub::{self, Birth, Hub, Refusal, Spawn};
+use crate::rt::coroutine::Order;
+use crate::rt::hub::{self, About, Birth, Hub, Job, JobSlot, Refusal, Seed, Spawn};
 use crate::rt::inbox::{Inbox, Mail, RemoteSpawn};
 use crate::rt::park::{self, Party};
 use crate::rt::report::contain;
 use crate::rt::stack;
-use crate::rt::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+use crate::rt::sync::{Arc, AtomicBool, AtomicU32, Ordering};
 use crate::rt::task::{Legacy, Locals, Name};
 use crate::rt::wait::{self, Giver, Taker, Work};
 use crate::statistics::Runner;
@@ -61,50 +61,49 @@ pub(crate) type Link<T> = Box<dyn FnOnce(&Outcome<T>) + Send>;
 #[allow(clippy::box_collection)]
 pub(crate) type Links<T> = Option<Box<Vec<Link<T>>>>;
 
-/// No index of a record: its hub has not taken the greenlet in yet.
-const UNKNOWN: usize = usize::MAX;
+/// No index: the hub has not taken the greenlet in yet.
+const UNKNOWN: u32 = hub::MAX_INDEX + 1;
 /// The same, and it has been killed already.
-const KILLED: usize = usize::MAX - 1;
+const KILLED: u32 = hub::MAX_INDEX + 2;
 
-/// What a handle knows of its greenlet besides the outcome.
+/// What a handle needs to reach its greenlet.
 pub(crate) struct Control {
-    pub(crate) id: u64,
-    pub(crate) name: Option<Name>,
     hub: Arc<Inbox>,
-    /// The record in that hub, once there is one.
-    index: AtomicUsize,
+    /// Where it is in that hub's table.
+    index: AtomicU32,
     /// A scope's child is being joined, not only waited for.
     joined: AtomicBool,
 }
 
 impl Control {
-    /// Its record in its hub, if it has one that this handle knows of.
-    pub(crate) fn record(&self) -> Option<usize> {
-        Some(self.index.load(Ordering::Relaxed)).filter(|&index| index < KILLED)
+    /// Where it is in its hub's table, if this handle knows.
+    pub(crate) fn index(&self) -> Option<usize> {
+        let index = self.index.load(Ordering::Relaxed);
+        (index <= hub::MAX_INDEX).then_some(index as usize)
     }
 
-    /// See [`Greenlet::kill`](crate::Greenlet::kill).
-    pub(crate) fn kill(&self) {
+    /// Kills the greenlet `id`, whose this is. See [`Greenlet::kill`](crate::Greenlet::kill).
+    pub(crate) fn kill(&self, id: u64) {
         // Release: pairs with `take_in`, as a letter would with its reader.
         let unknown =
             self.index
                 .compare_exchange(UNKNOWN, KILLED, Ordering::Release, Ordering::Relaxed);
-        let (index, id) = match unknown {
+        let index = match unknown {
             // Its hub sees it when it takes the greenlet in.
             Ok(_) | Err(KILLED) => return,
-            Err(index) => (index, self.id),
+            Err(index) => index as usize,
         };
         match Hub::get() {
-            // Only the greenlet's own thread touches its record.
+            // Only the greenlet's own thread touches what its hub has of it.
             Some(hub) if Arc::ptr_eq(hub.inbox(), &self.hub) => hub.kill(index, id),
             // Refused: the hub has ended, and told those who wait.
             _ => drop(self.hub.send(Mail::Kill { index, id })),
         }
     }
 
-    /// The hub has given it this record; true if it has been killed before.
+    /// The hub has given it this place; true if it has been killed before.
     fn take_in(&self, index: usize) -> bool {
-        self.index.swap(index, Ordering::Acquire) == KILLED
+        self.index.swap(index as u32, Ordering::Acquire) == KILLED
     }
 
     /// Whether it is, or was, a greenlet of the calling thread's hub.
@@ -116,13 +115,6 @@ impl Control {
     pub(crate) fn set_joined(&self, joined: bool) {
         // Relaxed: one thread.
         self.joined.store(joined, Ordering::Relaxed);
-    }
-
-    pub(crate) fn label(&self) -> String {
-        match &self.name {
-            Some(name) => name.to_string(),
-            None => format!("#{}", self.id),
-        }
     }
 }
 
@@ -203,7 +195,7 @@ fn publish<F, T, W: Watch>(
             contain(|| park::no_switch(|| link(&outcome)));
         }
     }
-    let id = giver.extra().id;
+    let id = giver.about().id;
     contain(|| drop(giver));
     drop_locals(locals);
     if let Some(watch) = watch {
@@ -231,7 +223,7 @@ impl<F: FnOnce() -> T, T, W: Watch> Work<Outcome<T>, Links<T>, Control> for Star
             Order::Run => {
                 let body = giver.own().body.take().expect("a job runs once");
                 let outcome = catch_unwind(AssertUnwindSafe(body))
-                    .map_err(|payload| failure(giver.extra(), payload));
+                    .map_err(|payload| failure(giver.about(), payload));
                 task.end();
                 publish(giver, outcome, begun);
             }
@@ -258,16 +250,16 @@ impl<F: FnOnce() -> T, T, W: Watch> Work<Outcome<T>, Links<T>, Control> for Star
 
 /// What is told of a body that was unwound, in its greenlet.
 #[cold]
-fn failure(control: &Control, payload: Box<dyn Any + Send>) -> JoinError {
+fn failure(about: &About, payload: Box<dyn Any + Send>) -> JoinError {
     let runner = || Runner {
-        id: control.id,
-        name: control.name.clone(),
+        id: about.id,
+        name: about.name.clone(),
         spawned_at: match Party::current() {
             Party::Hub(_, record) => record.birth().map(|birth| birth.place),
             Party::Thread(_) => None,
         },
     };
-    JoinError::from_unwind(|| control.label(), runner, payload)
+    JoinError::from_unwind(|| about.label(), runner, payload)
 }
 
 /// Spawns on the thread's own hub. The legacy is the spawner's, as [`park::legacy`] makes
@@ -289,17 +281,17 @@ where
         Some(hub) => hub,
         None if hub::thread_has_ended() => {
             // Its locals are being torn down: nothing that is spawned here could run.
-            let (giver, taker) = new_pair(&settings, Inbox::new(), f, watch);
+            let (giver, taker) = new_pair(settings, Inbox::new(), f, watch);
             contain(|| drop(legacy));
             cancel(giver, JoinError::HubClosed, None);
             return taker;
         }
         None => park::hub(),
     };
-    let scope = watch.scope();
-    let (giver, taker) = new_pair(&settings, hub.inbox().clone(), f, watch);
-    let record = match hub.admit() {
-        Ok(record) => record,
+    let (place, scope) = (settings.place, watch.scope());
+    let (giver, taker) = new_pair(settings, hub.inbox().clone(), f, watch);
+    let index = match hub.admit() {
+        Ok(index) => index,
         Err(refusal) => {
             contain(|| drop(legacy));
             cancel(giver, refusal.into(), None);
@@ -307,47 +299,43 @@ where
         }
     };
     // Relaxed: nobody else has the handle yet.
-    let control = taker.extra();
-    control.index.store(record.index(), Ordering::Relaxed);
-    if let Some(legacy) = legacy {
-        record.task.locals.inherit(*legacy);
-    }
+    taker.extra().index.store(index as u32, Ordering::Relaxed);
     let birth = Birth {
-        place: settings.place,
+        place,
         parent: hub.current().id(),
         scope,
         at: hub.turn_began(),
     };
     let spawn = Spawn {
-        id: control.id,
         job: erase(giver.into_job()),
-        name: settings.name,
-        stack_size: settings.stack_size,
         birth,
         delay,
+        legacy,
     };
-    hub.spawn(record, spawn);
+    hub.spawn(index, spawn);
     taker
 }
 
-fn new_pair<F, T, W>(
-    settings: &Settings,
+fn new_pair<F: FnOnce() -> T, T, W: Watch>(
+    settings: Settings,
     hub: Arc<Inbox>,
     body: F,
     watch: W,
 ) -> (OutcomeGiver<F, T, W>, OutcomeTaker<T>) {
-    let control = Control {
+    let about = About {
         id: hub::next_id(),
-        name: settings.name.clone(),
+        name: settings.name,
+    };
+    let control = Control {
         hub,
-        index: AtomicUsize::new(UNKNOWN),
+        index: AtomicU32::new(UNKNOWN),
         joined: AtomicBool::new(false),
     };
     let start = Start {
         body: Cell::new(Some(body)),
         watch: Cell::new(Some(watch)),
     };
-    wait::pair(control, start)
+    wait::pair(Seed::new(about, settings.stack_size), control, start)
 }
 
 impl From<Refusal> for JoinError {
@@ -362,7 +350,7 @@ impl From<Refusal> for JoinError {
 /// A greenlet on its way to another hub.
 struct Parcel<F, T> {
     giver: OutcomeGiver<F, T, ()>,
-    settings: Settings,
+    place: &'static Location<'static>,
     parent: u64,
 }
 
@@ -370,12 +358,12 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
     fn deliver(self: Box<Self>) {
         let Parcel {
             giver,
-            settings,
+            place,
             parent,
         } = *self;
         let hub = park::hub();
-        let record = match hub.admit() {
-            Ok(record) => record,
+        let index = match hub.admit() {
+            Ok(index) => index,
             Err(refusal) => {
                 // Leaked, since this is the hub's loop, where no destructor of the
                 // program's may run; with not even one stack to be had there is no
@@ -384,24 +372,22 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
                 return publish(giver, Err(refusal.into()), None);
             }
         };
-        let id = giver.extra().id;
-        let killed = giver.extra().take_in(record.index());
+        let id = giver.about().id;
+        let killed = giver.extra().take_in(index);
         let spawn = Spawn {
-            id,
             job: giver.into_job(),
-            name: settings.name,
-            stack_size: settings.stack_size,
             birth: Birth {
-                place: settings.place,
+                place,
                 parent,
                 scope: None,
                 at: hub.turn_began(),
             },
             delay: None,
+            legacy: None,
         };
-        hub.spawn(record, spawn);
+        hub.spawn(index, spawn);
         if killed {
-            hub.kill(record.index(), id);
+            hub.kill(index, id);
         }
     }
 
@@ -416,10 +402,11 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (giver, taker) = new_pair(&settings, inbox.clone(), f, ());
+    let place = settings.place;
+    let (giver, taker) = new_pair(settings, inbox.clone(), f, ());
     let parcel = Box::new(Parcel {
         giver,
-        settings,
+        place,
         parent: Hub::get().map_or(0, |hub| hub.current().id()),
     });
     if Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), inbox)) {

@@ -40,7 +40,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/hub/look",
-        &["rt/hub", "rt/task", "rt/coroutine", "rt/stack", "rt/watch"],
+        &[
+            "rt/hub",
+            "rt/task",
+            "rt/timers",
+            "rt/coroutine",
+            "rt/stack",
+            "rt/watch",
+        ],
     ),
     (
         "rt/hub/record",
@@ -95,7 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rt/wait/any", &["rt/wait", "rt/park", "rt/task"]),
     ("rt/wait/latch", &["rt/wait", "rt/task"]),
-    ("rt/wait/pair", &["rt/wait", "rt/coroutine"]),
+    ("rt/wait/pair", &["rt/wait", "rt/hub", "rt/coroutine"]),
     (
         "rt/wait/select",
         &["rt/wait", "rt/park", "rt/inbox", "rt/task"],
@@ -460,8 +467,8 @@ fn unsafe_stands_where_it_may() {
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
 /// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, has the process's slabs and a handler of signals, `rt/watch` shows what runs, on purpose: they order nothing, and loom must
-/// not explore them.
+/// counts colours, has the process's slabs and a handler of signals, `rt/watch` shows what runs,
+/// `rt/inbox` names records, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
     for (file, code) in sources() {
@@ -483,6 +490,7 @@ fn one_file_names_the_synchronisation() {
             [
                 "rt/hub",
                 "rt/hub/idle",
+                "rt/inbox",
                 "rt/stack",
                 "rt/stack/slabs",
                 "rt/stack/overflow",

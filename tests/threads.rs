@@ -650,6 +650,43 @@ fn abandoned<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R 
     thread.join().unwrap()
 }
 
+/// Sizes of stacks keep two lines of them, so greenlets come back to a stack in another order
+/// than to the places in their hub's table.
+#[test]
+fn a_stack_that_another_greenlet_gets_takes_wakes_to_the_new_one() {
+    within(|| {
+        run(|| {
+            let start = |bytes: usize, event: &Arc<Event>| {
+                let event = event.clone();
+                let builder = greenlet::Builder::new().stack_size(bytes);
+                builder.spawn(move || event.wait()).unwrap()
+            };
+            let open = Arc::new(Event::new());
+            open.set();
+            start(64 << 10, &open).join().unwrap();
+            let [here, there, never] = [(); 3].map(|()| Arc::new(Event::new()));
+            let first = start(128 << 10, &never);
+            let second = start(64 << 10, &here);
+            yield_now();
+            here.set();
+            second.join().unwrap();
+            let third = start(128 << 10, &open);
+            let fourth = start(64 << 10, &there);
+            yield_now();
+            third.join().unwrap();
+            let other = std::thread::spawn({
+                let there = there.clone();
+                move || there.set()
+            });
+            fourth.join().unwrap();
+            other.join().unwrap();
+            assert!(!first.is_finished());
+            never.set();
+            first.join().unwrap();
+        });
+    });
+}
+
 #[test]
 fn thread_that_ends_with_greenlets_left_tells_joiners_on_other_threads() {
     within(|| {

@@ -79,9 +79,12 @@ impl<Y> Yielder<Y> {
 pub(crate) type Entry<Y> = fn(Yielder<Y>) -> Option<Y>;
 
 /// A coroutine on a stack of its own that runs greenlet after greenlet. It lies at the top of
-/// that stack, next to what a switch touches there.
-pub(crate) struct Worker<Y: 'static> {
+/// that stack, next to what a switch touches there, together with what its owner keeps of who
+/// runs on it (`A`).
+#[repr(C)]
+pub(crate) struct Worker<Y: 'static, A: 'static = ()> {
     coroutine: UnsafeCell<Coroutine<(), Y, (), ColouredStack>>,
+    attached: A,
     size: usize,
     span: Span,
     /// Its stack was renewed for the greenlet that it runs.
@@ -89,9 +92,9 @@ pub(crate) struct Worker<Y: 'static> {
     fiber: Fiber,
 }
 
-impl<Y: 'static> Worker<Y> {
+impl<Y: 'static, A: 'static> Worker<Y, A> {
     /// A worker on a fresh stack; `entry` runs at its first resume.
-    pub(crate) fn start(size: usize, entry: Entry<Y>) -> io::Result<&'static Self> {
+    pub(crate) fn start(size: usize, entry: Entry<Y>, attached: A) -> io::Result<&'static Self> {
         const { assert!(size_of::<Self>() <= stack::RESERVED && align_of::<Self>() <= 16) };
         let stack = stack::allocate(size)?;
         let span = stack::span(&stack);
@@ -107,6 +110,7 @@ impl<Y: 'static> Worker<Y> {
         });
         let worker = Worker {
             coroutine: UnsafeCell::new(coroutine),
+            attached,
             size,
             span,
             renewed: Cell::new(false),
@@ -118,6 +122,11 @@ impl<Y: 'static> Worker<Y> {
             place.write(worker);
             &*place
         })
+    }
+
+    #[inline(always)]
+    pub(crate) fn attached(&self) -> &A {
+        &self.attached
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -160,7 +169,7 @@ impl<Y: 'static> Worker<Y> {
 
     /// Ends an idle worker, whose `entry` must answer `None`.
     #[must_use = "its stack is given back by `reclaim`"]
-    pub(crate) fn retire(&'static self) -> Retired<Y> {
+    pub(crate) fn retire(&'static self) -> Retired<Y, A> {
         let ended = self.resume().is_none();
         assert!(ended, "a worker that is retired has no greenlet");
         Retired(NonNull::from(self))
@@ -168,9 +177,9 @@ impl<Y: 'static> Worker<Y> {
 }
 
 /// A worker that has ended: nothing of it is left but its stack.
-pub(crate) struct Retired<Y: 'static>(NonNull<Worker<Y>>);
+pub(crate) struct Retired<Y: 'static, A: 'static>(NonNull<Worker<Y, A>>);
 
-impl<Y> Retired<Y> {
+impl<Y, A> Retired<Y, A> {
     /// Gives the stack back.
     ///
     /// This is not `unsafe` to call only because its callers are the hub's, which has taken
@@ -340,53 +349,71 @@ pub(crate) fn leak<T: Leaked>(value: T) -> &'static T {
     value
 }
 
-/// Frees a hub, its records and its workers when the hub has ended cleanly.
+/// Ends an idle worker and gives its stack back, as [`Worker::retire`] and
+/// [`Retired::reclaim`] have it.
+pub(crate) fn end<Y: 'static, A: 'static>(worker: &'static Worker<Y, A>) {
+    worker.retire().reclaim();
+}
+
+/// Frees a hub and its root when the hub has ended cleanly, and its workers with it.
 ///
 /// This is not `unsafe` to call only because its one caller is `Hub::close`,
 /// which has seen that no greenlet is alive (so no record is linked anywhere, no
-/// timer, node or ready queue names one, and no worker has anything to run), that
+/// timer, node or ready queue names one, and no worker had anything to run), that
 /// the thread no longer knows the hub, and that it runs on the root, outside the
 /// hub's loop (rule 3). Neither it nor who calls it has the hub as an argument.
-pub(crate) fn reclaim_ended_hub<H, R, Y: 'static>(
-    hub: Origin<H>,
-    records: Vec<Origin<R>>,
-    workers: impl Iterator<Item = &'static Worker<Y>>,
-) {
-    workers.map(Worker::retire).for_each(Retired::reclaim);
-    for record in records {
-        // SAFETY: see above.
-        unsafe { record.reclaim() };
-    }
+pub(crate) fn reclaim_ended_hub<H, R>(hub: Origin<H>, root: Origin<R>) {
     // SAFETY: see above.
-    unsafe { hub.reclaim() };
+    unsafe {
+        root.reclaim();
+        hub.reclaim();
+    }
 }
 
-/// What a greenlet does, and whom it tells, whatever its type: see `wait/pair.rs`.
-pub(crate) struct Job<'a> {
-    of: NonNull<()>,
-    calls: &'static Calls,
+/// What a greenlet does, and whom it tells, whatever its type: see `wait/pair.rs`. Its hub
+/// has a part of its memory (`S`) for what it knows of a greenlet that has not started.
+pub(crate) struct Job<'a, S: 'static> {
+    head: NonNull<Head<S>>,
     /// It may borrow for so long, and is not for other threads.
     borrows: PhantomData<*mut &'a ()>,
 }
 
-/// What can be asked of a job, once.
-pub(crate) struct Calls {
-    /// Runs it on the greenlet. Never unwinds.
-    pub(crate) run: unsafe fn(NonNull<()>, Order, &JobSlot),
-    /// The hub's thread ends with this greenlet unfinished: tells those who wait.
-    pub(crate) abandon: unsafe fn(NonNull<()>),
+/// With this the memory of a job begins.
+#[repr(C)]
+pub(crate) struct Head<S: 'static> {
+    pub(crate) calls: &'static Calls<S>,
+    pub(crate) seed: S,
 }
 
-/// A greenlet's job, from its spawn until it begins to publish its outcome.
-pub(crate) type JobSlot = Cell<Option<Job<'static>>>;
+/// What can be done with a job, by the pointer to its memory.
+pub(crate) struct Calls<S: 'static> {
+    /// Runs it on the greenlet, once. Never unwinds.
+    pub(crate) run: unsafe fn(NonNull<Head<S>>, Order, &JobSlot<S>),
+    /// The hub's thread ends with this greenlet unfinished: tells those who wait. Once.
+    pub(crate) abandon: unsafe fn(NonNull<Head<S>>),
+    /// Frees the memory, when nobody has it any more.
+    pub(crate) free: unsafe fn(NonNull<Head<S>>),
+}
 
-impl<'a> Job<'a> {
+/// A greenlet's job, from its start until it begins to publish its outcome.
+pub(crate) type JobSlot<S> = Cell<Option<Job<'static, S>>>;
+
+impl<'a, S> Job<'a, S> {
     /// # Safety
     ///
-    /// The calls are for what is at that place, and it is the job's.
-    pub(crate) unsafe fn new(of: NonNull<()>, calls: &'static Calls) -> Self {
+    /// It is where the memory of a job begins, whose calls are for it; and it is this job's.
+    pub(crate) unsafe fn new(head: NonNull<Head<S>>) -> Self {
         let borrows = PhantomData;
-        Job { of, calls, borrows }
+        Job { head, borrows }
+    }
+
+    /// The hub's part of it.
+    ///
+    /// Not `unsafe` to call only because its callers are the hub's, which uses it no more when
+    /// the job has been run or abandoned.
+    pub(crate) fn seed(&self) -> &'static S {
+        // SAFETY: the promise of `new`; and see above.
+        unsafe { &(*self.head.as_ptr()).seed }
     }
 
     /// Runs the job in the slot. It stays there meanwhile, so that the end of the thread can
@@ -394,19 +421,19 @@ impl<'a> Job<'a> {
     ///
     /// Not `unsafe` to call only because its one caller is `Hub::enter`, which runs each
     /// greenlet once.
-    pub(crate) fn run(slot: &JobSlot, order: Order) {
-        let job = slot.take().expect("an unstarted greenlet has a job");
-        let Job { of, calls, .. } = job;
+    pub(crate) fn run(slot: &JobSlot<S>, order: Order) {
+        let job = slot.take().expect("a greenlet starts with a job");
+        let head = job.head;
         slot.set(Some(job));
         // SAFETY: the promise of `new`, and see above. Nobody takes it out of the slot but
         // `run` itself, and the end of the thread, after which that never runs again.
-        unsafe { (calls.run)(of, order, slot) };
+        unsafe { ((*head.as_ptr()).calls.run)(head, order, slot) };
     }
 
     /// The hub's thread ends: tells those who wait. What it owns is leaked.
     pub(crate) fn abandon(self) {
-        // SAFETY: the promise of `new`; it was in its slot, see `run`.
-        unsafe { (self.calls.abandon)(self.of) };
+        // SAFETY: the promise of `new`; it was not run, or still in its slot, see `run`.
+        unsafe { ((*self.head.as_ptr()).calls.abandon)(self.head) };
     }
 }
 
@@ -436,11 +463,13 @@ pub(crate) enum Order {
 /// that leaks a started child leaks its stack with it and never ends the frame
 /// that the child borrows from, which lives on a leaked stack or on a thread
 /// that cannot leave `scope`.
-pub(crate) fn erase(job: Job<'_>) -> Job<'static> {
-    let Job { of, calls, .. } = job;
+pub(crate) fn erase<S>(job: Job<'_, S>) -> Job<'static, S> {
     let borrows = PhantomData;
     // See above for why nothing outlives what it borrows.
-    Job { of, calls, borrows }
+    Job {
+        head: job.head,
+        borrows,
+    }
 }
 
 /// Why a greenlet's stack is unwound without a panic.

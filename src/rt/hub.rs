@@ -1,4 +1,4 @@
-//! The hub: ready queue, turn, idle, root, and the records of its greenlets.
+//! The hub: ready queue, turn, idle, root, and what it keeps of its greenlets.
 //!
 //! A thread has at most one hub, made at first need. The *root* is the thread's
 //! own stack; blocking there runs the loop ([`Hub::run_root`]). The root is an
@@ -16,19 +16,20 @@
 //! before timers that expire too, if anybody waits for a socket. The hub sleeps only when
 //! nothing is ready.
 //!
-//! # Records
+//! # Seeds and records
 //!
-//! A greenlet's [`Record`] comes from the hub's free list and is never freed
-//! while the hub lives, so `&'static Record` needs no count. A handle names it by
-//! index and id; an id is never used twice, so a late kill finds nobody. A stack
-//! is bound at the first resume and comes from a last in, first out pool.
+//! A greenlet that has not started is a [`Seed`] in its own block of memory. At its first turn
+//! it gets a stack from a last in, first out pool, and with it a [`Record`], which lies there and
+//! lives as long as the stack. Both stay where they are for as long as the hub has use for them,
+//! so `&'static` needs no count. The hub's table says who is where. A handle names a greenlet by
+//! its index there and its id; an id is never used twice, so a late kill finds nobody.
 //!
 //! No borrow of the hub's data is live across user code or a switch.
 //!
 //! This file has the data, the ready queue and the begin and end of a wait;
 //! `turns` the loop, `idle` what it does when nothing is ready, `outside` where it
 //! sleeps, `greenlets` how greenlets come and go, `end` how the hub ends, `record` what
-//! it keeps of each, `stacks` the stacks that nobody uses now and `kept` how many of them
+//! it keeps of each greenlet, `stacks` the stacks that nobody uses now and `kept` how many of them
 //! stay, `look` what it sees of itself when somebody asks.
 
 mod end;
@@ -41,22 +42,23 @@ mod record;
 mod stacks;
 mod turns;
 
+pub(crate) use greenlets::MAX_INDEX;
 pub(crate) use idle::set_deadlock_after;
 pub(crate) use look::{Numbers, Seen, Slice, Stage};
-pub(crate) use record::{Birth, Record};
+pub(crate) use record::{About, Birth, Record, Seed};
 
 use super::clock::{Clock, Limit};
-use super::coroutine::{self, Errand, Job, Leaked, Origin, Worker, Yielder};
+use super::coroutine::{self, Errand, Leaked, Origin, Worker, Yielder};
 use super::inbox::Inbox;
 use super::spin::Spin;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
-use super::task::{Expiry, Name, Site, Task};
+use super::task::{Expiry, Legacy, Site, Task};
 use super::timers::{Rank, TimerId, Timers};
 use super::trace;
 use super::watch::{self, Pulse, Who};
 use super::word::Outcome;
 use outside::Outside;
-use record::Life;
+use record::{Entry, Member, Place, Root};
 use stacks::Stacks;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -71,8 +73,13 @@ pub(crate) const BUDGET: u32 = 256;
 pub(crate) const CROWD: usize = 4_000;
 
 type HubRef = &'static Hub;
+type EntryRef = &'static Entry;
 type RecordRef = &'static Record;
-type WorkerRef = &'static Worker<HubRef>;
+type WorkerRef = &'static Worker<HubRef, Record>;
+/// A worker that lies beside a greenlet's own.
+type SideRef = &'static Worker<HubRef>;
+pub(crate) type Job<'a> = coroutine::Job<'a, Seed>;
+pub(crate) type JobSlot = coroutine::JobSlot<Seed>;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -108,14 +115,12 @@ impl Switch {
     }
 }
 
-/// What a new greenlet is made of.
+/// A greenlet that is to be spawned.
 pub(crate) struct Spawn {
-    pub(crate) id: u64,
     pub(crate) job: Job<'static>,
-    pub(crate) name: Option<Name>,
-    pub(crate) stack_size: usize,
     pub(crate) birth: Birth,
     pub(crate) delay: Option<Duration>,
+    pub(crate) legacy: Option<Box<Legacy>>,
 }
 
 /// Why a hub takes no new greenlet.
@@ -128,8 +133,8 @@ pub(crate) enum Refusal {
 /// See the module.
 #[repr(C, align(64))] // What each switch touches comes first, on one cache line.
 pub(crate) struct Hub {
-    head: Cell<Option<RecordRef>>,
-    tail: Cell<Option<RecordRef>>,
+    head: Cell<Option<EntryRef>>,
+    tail: Cell<Option<EntryRef>>,
     current: Cell<RecordRef>,
     budget: Cell<u32>,
     /// Its greenlets do not fit in the caches.
@@ -139,17 +144,18 @@ pub(crate) struct Hub {
     /// What others want to know of it, as bits; see `watch`.
     observed: Cell<usize>,
     turn_began: Cell<Instant>,
-    root: RecordRef,
+    root: &'static Root,
     clock: Clock,
     inbox: Arc<Inbox>,
     outside: Outside,
     timers: RefCell<Timers<Key>>,
-    records: RefCell<Vec<RecordRef>>,
-    /// Records of greenlets that have ended, linked by `next`.
-    free: Cell<Option<RecordRef>>,
-    workers: Stacks,
+    /// The root, and all greenlets that are alive.
+    places: RefCell<Vec<Place>>,
+    /// The first place that is nobody's.
+    free: Cell<Option<u32>>,
+    workers: Stacks<Record>,
     /// Idle ones that lie beside greenlets' own.
-    sides: Stacks,
+    sides: Stacks<()>,
     /// For the one of them that runs next.
     errand: Cell<Option<Rc<dyn Errand<HubRef>>>>,
     /// A stack kept back for greenlets that can have none of their own: their
@@ -263,13 +269,15 @@ impl Hub {
     /// frames of the thread move in with `task`.
     pub(crate) fn create(task: &Task) -> HubRef {
         let inbox = Inbox::new();
-        let root = Record::new(0, &inbox);
-        root.life.set(Life::Started);
+        let root = coroutine::leak(Root {
+            record: Record::new(&inbox),
+            origin: Origin::new(),
+        });
         let pulse = watch::add(&inbox);
         let hub = coroutine::leak(Hub {
             head: Cell::new(None),
             tail: Cell::new(None),
-            current: Cell::new(root),
+            current: Cell::new(&root.record),
             budget: Cell::new(BUDGET),
             crowded: Cell::new(false),
             switches: Cell::new(0),
@@ -280,7 +288,7 @@ impl Hub {
             inbox,
             outside: Outside::default(),
             timers: RefCell::new(Timers::new()),
-            records: RefCell::new(vec![root]),
+            places: RefCell::new(vec![Place::Started(&root.record)]),
             free: Cell::new(None),
             workers: Stacks::default(),
             sides: Stacks::default(),
@@ -304,7 +312,7 @@ impl Hub {
             longest: RefCell::new(None),
             origin: Origin::new(),
         });
-        task.hand_frames_to(&root.task, |expiry| match expiry {
+        task.hand_frames_to(&root.record.task, |expiry| match expiry {
             Expiry::Noted(limit) => limit,
             Expiry::Timer(_) => unreachable!("a thread without a hub has no timers"),
         });
@@ -359,12 +367,12 @@ impl Hub {
 
     #[inline]
     pub(crate) fn is_root(&self, record: RecordRef) -> bool {
-        std::ptr::eq(record, self.root)
+        std::ptr::eq(record, &self.root.record)
     }
 
     #[inline]
     pub(crate) fn root(&self) -> RecordRef {
-        self.root
+        &self.root.record
     }
 
     #[inline]
@@ -391,66 +399,82 @@ impl Hub {
         self.leave(record)
     }
 
-    /// Whether one of its records has that id.
+    /// Whether a greenlet of its has that id.
     #[cold]
     pub(crate) fn knows(&self, id: u64) -> bool {
-        id != 0 && self.records.borrow().iter().any(|record| record.id() == id)
+        id != 0 && self.places.borrow().iter().any(|place| place.is_of(id))
     }
 
     // ---- ready queue ----
 
     #[inline]
     pub(crate) fn make_ready(&self, record: RecordRef) {
-        debug_assert!(record.next.get().is_none());
-        let last = self.tail.replace(Some(record));
-        record.previous.set(last);
+        self.queue(&record.entry);
+    }
+
+    #[inline]
+    fn queue(&self, entry: EntryRef) {
+        debug_assert!(entry.next.get().is_none());
+        let last = self.tail.replace(Some(entry));
+        entry.previous.set(last);
         match last {
-            Some(last) => last.next.set(Some(record)),
-            None => self.head.set(Some(record)),
+            Some(last) => last.next.set(Some(entry)),
+            None => self.head.set(Some(entry)),
         }
     }
 
-    /// Takes a record out of the ready queue and puts it at its head; false if it is not
+    /// Takes a greenlet out of the ready queue and puts it at its head; false if it is not
     /// there, or the turn is over: then others are to come first.
     ///
     /// So the head is chosen by a greenlet at most once for each resume, and the first one
     /// of a turn never: who is first in line then runs, whatever the others do.
     pub(crate) fn make_next(&self, (index, id): (usize, u64)) -> bool {
-        let record = self.records.borrow()[index];
-        let head = self.head.get();
-        if record.id.get() != id || self.budget.get() == 0 {
+        let Some(entry) = self.find(index, id).map(Member::entry) else {
+            return false;
+        };
+        if self.budget.get() == 0 {
             return false;
         }
-        if head.is_some_and(|head| std::ptr::eq(head, record)) {
+        let head = self.head.get();
+        if head.is_some_and(|head| std::ptr::eq(head, entry)) {
             return true;
         }
-        let next = record.next.get();
+        let next = entry.next.get();
         let last = self.tail.get();
-        if next.is_none() && !last.is_some_and(|last| std::ptr::eq(last, record)) {
+        if next.is_none() && !last.is_some_and(|last| std::ptr::eq(last, entry)) {
             return false;
         }
-        let previous = record.previous.get().expect("it is not the head");
+        let previous = entry.previous.get().expect("it is not the head");
         previous.next.set(next);
         match next {
             Some(next) => next.previous.set(Some(previous)),
             None => self.tail.set(Some(previous)),
         }
-        record.next.set(head);
+        entry.next.set(head);
         if let Some(head) = head {
-            head.previous.set(Some(record));
+            head.previous.set(Some(entry));
         }
-        self.head.set(Some(record));
+        self.head.set(Some(entry));
         true
     }
 
+    /// Whoever is at that index has waited.
     #[inline]
     pub(crate) fn make_ready_index(&self, index: usize) {
-        let record = self.records.borrow()[index];
-        self.make_ready(record);
+        self.make_ready(self.started(index));
+    }
+
+    /// The record at that index, of one that has started.
+    #[inline]
+    fn started(&self, index: usize) -> RecordRef {
+        match self.places.borrow()[index] {
+            Place::Started(record) => record,
+            _ => unreachable!("only who has started waits"),
+        }
     }
 
     #[inline]
-    fn pop_ready(&self) -> Option<RecordRef> {
+    fn pop_ready(&self) -> Option<EntryRef> {
         let first = self.head.get()?;
         let next = first.next.take();
         self.head.set(next);
@@ -547,7 +571,7 @@ impl Hub {
 
     #[inline(never)]
     fn arm_own(&self, record: RecordRef, limit: &Limit, key: impl Fn(u32) -> Key) {
-        let timer = self.arm(limit, key(record.index as u32));
+        let timer = self.arm(limit, key(record.entry.index.get()));
         record.timer.set(timer);
     }
 
@@ -572,7 +596,8 @@ impl Hub {
     /// Arms the timers of those frames that have none yet.
     #[inline(never)]
     pub(crate) fn arm_frames(&self, record: RecordRef) {
-        let arm = |frame, limit: &Limit| self.arm(limit, Key::Frame(record.index as u32, frame));
+        let index = record.entry.index.get();
+        let arm = |frame, limit: &Limit| self.arm(limit, Key::Frame(index, frame));
         record.task.arm(arm);
     }
 
@@ -592,8 +617,7 @@ impl Hub {
 
     /// Fires a frame of the task with that index and id, if it is still there.
     pub(crate) fn fire_frame_of(&self, (index, id): (usize, u64), frame: u64) {
-        let record = self.records.borrow()[index];
-        if record.id.get() == id {
+        if let Some(Member::Started(record)) = self.find(index, id) {
             self.fire_frame(record, frame);
         }
     }

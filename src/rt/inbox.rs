@@ -37,6 +37,7 @@ use super::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use super::word::Word;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize as StdAtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -105,13 +106,34 @@ impl Parker {
     }
 }
 
+/// The index of a record, which changes when another greenlet gets it. std's atomic even in
+/// models: only the hub's thread writes it, while the record has no node anywhere, and whoever
+/// reads it has come to it by a node, through the lock of a list that was taken after.
+#[derive(Debug)]
+pub(crate) struct Index(StdAtomicUsize);
+
+impl Index {
+    fn new(index: usize) -> Self {
+        Index(StdAtomicUsize::new(index))
+    }
+
+    #[inline]
+    fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    fn set(&self, index: usize) {
+        self.0.store(index, Relaxed);
+    }
+}
+
 /// Where a waiter's wake goes.
 #[derive(Debug)]
 pub(crate) enum Address {
     /// A greenlet or root: the record of that index in the hub of that inbox.
     Hub {
         inbox: Arc<Inbox>,
-        index: usize,
+        index: Index,
         link: AtomicUsize,
     },
     /// A plain thread.
@@ -122,7 +144,7 @@ impl Address {
     /// Delivers a wake that the caller won by moving the waiter's word.
     pub(crate) fn wake(&self) {
         match self {
-            Address::Hub { inbox, index, link } => inbox.push(index + 1, link),
+            Address::Hub { inbox, index, link } => inbox.push(index.get() + 1, link),
             Address::Thread(parker) => parker.unpark(),
         }
     }
@@ -143,7 +165,7 @@ enum Reach {
         /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in
         /// it, so that a notifier of the same hub need not look at the address.
         hub: usize,
-        index: usize,
+        index: Index,
         address: Arc<Address>,
     },
     /// A future: the waker of the task that polled it last.
@@ -161,14 +183,31 @@ impl Waiter {
     pub(crate) fn of_record(inbox: &Arc<Inbox>, index: usize) -> Self {
         let (inbox, link) = (inbox.clone(), AtomicUsize::new(EMPTY));
         let hub = Arc::as_ptr(&inbox).addr();
-        let address = Arc::new(Address::Hub { inbox, index, link });
+        let address = Arc::new(Address::Hub {
+            inbox,
+            index: Index::new(index),
+            link,
+        });
         Waiter {
             word: Word::new(),
             reach: Reach::Party {
                 hub,
-                index,
+                index: Index::new(index),
                 address,
             },
+        }
+    }
+
+    /// Its record is another greenlet's from now on, which is at that index. It waits nowhere.
+    #[inline]
+    pub(crate) fn move_to(&self, to: usize) {
+        if let Reach::Party { index, address, .. } = &self.reach
+            && index.get() != to
+        {
+            index.set(to);
+            if let Address::Hub { index, .. } = &**address {
+                index.set(to);
+            }
         }
     }
 
@@ -178,7 +217,7 @@ impl Waiter {
             word: Word::new(),
             reach: Reach::Party {
                 hub: 0,
-                index: 0,
+                index: Index::new(0),
                 address: Arc::new(Address::Thread(Parker::new())),
             },
         }
@@ -195,8 +234,10 @@ impl Waiter {
     /// Its index, if it belongs to the hub of that inbox.
     #[inline]
     pub(crate) fn index_in(&self, inbox: &Arc<Inbox>) -> Option<usize> {
-        match self.reach {
-            Reach::Party { hub, index, .. } => (hub == Arc::as_ptr(inbox).addr()).then_some(index),
+        match &self.reach {
+            Reach::Party { hub, index, .. } => {
+                (*hub == Arc::as_ptr(inbox).addr()).then(|| index.get())
+            }
             Reach::Task(_) => None,
         }
     }

@@ -70,7 +70,7 @@ const COLOURS: usize = 32;
 const LINE: usize = 64;
 
 /// Bytes above the frames that are the coroutine's.
-pub(crate) const RESERVED: usize = if cfg!(target_os = "linux") { 128 } else { 256 };
+pub(crate) const RESERVED: usize = if cfg!(target_os = "linux") { 384 } else { 512 };
 
 /// What a stack has beyond the bytes that were asked for.
 const BEYOND: usize = COLOURS * LINE + RESERVED;

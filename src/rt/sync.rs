@@ -17,7 +17,7 @@ pub(crate) use shuttle as model;
 
 #[cfg(not(any(greenlet_loom, greenlet_shuttle)))]
 mod imp {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::{panicking, yield_now as yield_thread};
 
@@ -33,11 +33,11 @@ mod imp {
 #[cfg(any(greenlet_loom, greenlet_shuttle))]
 mod imp {
     #[cfg(greenlet_loom)]
-    pub(crate) use super::watched::{AtomicBool, AtomicUsize};
+    pub(crate) use super::watched::{AtomicBool, AtomicU32, AtomicUsize};
     use super::{lock, model};
     pub(crate) use model::sync::atomic::Ordering;
     #[cfg(greenlet_shuttle)]
-    pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize};
+    pub(crate) use model::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
     pub(crate) use model::sync::{Arc, Condvar, Mutex, MutexGuard};
     /// Lets a model's other threads go on; one that waits for them must say so.
     pub(crate) use model::thread::yield_now as yield_thread;
@@ -145,6 +145,7 @@ mod watched {
         };
     }
     watched!(AtomicUsize, usize);
+    watched!(AtomicU32, u32);
     watched!(AtomicBool, bool);
 }
 

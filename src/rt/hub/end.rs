@@ -1,6 +1,6 @@
 //! The end of a hub, by `run` or with its thread.
 
-use super::record::Life;
+use super::record::Place;
 use super::{HUB, Hub};
 use crate::rt::clock::Limit;
 use crate::rt::coroutine;
@@ -32,10 +32,10 @@ impl Hub {
         debug_assert!(self.at_root());
         self.draining.set(true);
         while self.live.get() > 0 {
-            self.root.waiter.word.announce();
-            self.begin_wait(self.root, site, &Limit::Never);
+            self.root().waiter.word.announce();
+            self.begin_wait(self.root(), site, &Limit::Never);
             self.run_root();
-            self.root.waiter.word.reset();
+            self.root().waiter.word.reset();
             if let Some(report) = self.take_deadlock() {
                 return Err(report);
             }
@@ -62,10 +62,10 @@ impl Hub {
         hub.outside.close();
         refuse(mail);
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
-        let idle = hub.workers.take_all().chain(hub.sides.take_all());
-        let workers = idle.chain(hub.spare.take());
-        let records = hub.records.take().iter().map(|r| r.origin.take()).collect();
-        coroutine::reclaim_ended_hub(hub.origin.take(), records, workers);
+        hub.sides.take_all().for_each(coroutine::end);
+        let workers = hub.workers.take_all().chain(hub.spare.take());
+        workers.for_each(coroutine::end);
+        coroutine::reclaim_ended_hub(hub.origin.take(), hub.root.origin.take());
         stack::leave_thread();
     }
 
@@ -73,13 +73,21 @@ impl Hub {
     /// for them are told, and what they own is leaked.
     fn abandon(&self) {
         let mut left = 0;
-        for record in self.records.borrow().iter() {
-            if self.is_root(record) || record.life.get() == Life::Free {
-                continue;
-            }
+        for place in self.places.take() {
+            let job = match place {
+                Place::Free(_) => continue,
+                Place::Started(record) if self.is_root(record) => continue,
+                Place::Started(record) => {
+                    record.waiter.word.close();
+                    record.job.take()
+                }
+                Place::Unstarted(job) => {
+                    std::mem::forget(job.seed().more.take());
+                    Some(job)
+                }
+            };
             left += 1;
-            record.waiter.word.close();
-            if let Some(job) = record.job.take() {
+            if let Some(job) = job {
                 job.abandon();
             }
         }
@@ -96,7 +104,7 @@ impl Hub {
     /// Moves the root's open frames back to the thread that loses its hub.
     pub(crate) fn hand_frames_back(&self, task: &Task) {
         let now = self.clock.now();
-        self.root.task.hand_frames_to(task, |expiry| {
+        self.root().task.hand_frames_to(task, |expiry| {
             let deadline = match expiry {
                 Expiry::Noted(limit) => limit.deadline(now),
                 Expiry::Timer(timer) => {

@@ -11,7 +11,7 @@
 //! other threads alive, `deadlock_after` may print the same list and wait on.
 
 use super::Hub;
-use super::record::Life;
+use super::record::{Member, Place};
 use crate::rt::report::report;
 use crate::rt::sync::MODELLED;
 use crate::rt::watch::WATCHED;
@@ -116,8 +116,8 @@ impl Hub {
             self.dump()
         );
         self.deadlock.set(Some(report));
-        if self.root.waiter.word.interrupt() {
-            self.make_ready(self.root);
+        if self.root().waiter.word.interrupt() {
+            self.make_ready(self.root());
         } else {
             self.deadlock.set(None);
         }
@@ -132,32 +132,37 @@ impl Hub {
     pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
         let now = self.clock.now();
-        for record in self.records.borrow().iter() {
-            let name = record.name.borrow();
-            let (id, name) = match (self.is_root(record), &*name) {
-                (true, _) => ("-".to_owned(), "root"),
-                (false, Some(name)) => (record.id.get().to_string(), &**name),
-                (false, None) => (record.id.get().to_string(), "greenlet"),
+        for member in self.places.borrow().iter().filter_map(Place::member) {
+            let name = member.name();
+            let (id, name) = match (member.birth(), &name) {
+                (None, _) => ("-".to_owned(), "root"),
+                (Some(_), Some(name)) => (member.id().to_string(), &**name),
+                (Some(_), None) => (member.id().to_string(), "greenlet"),
             };
-            let _ = match (record.life.get(), record.task.site()) {
-                (Life::Free, _) => continue,
-                (Life::Delayed, _) => write!(text, "  #{id} '{name}': not started, delayed"),
-                (Life::Unstarted, _) => write!(text, "  #{id} '{name}': not started, ready"),
-                (Life::Started, None) => write!(text, "  #{id} '{name}': running"),
-                (Life::Started, Some((site, since))) => write!(
+            let site = match member {
+                Member::Unstarted(_) => None,
+                Member::Started(record) => record.task.site(),
+            };
+            let _ = match (member, site) {
+                (Member::Unstarted(seed), _) => {
+                    let way = if seed.timer().is_some() {
+                        "delayed"
+                    } else {
+                        "ready"
+                    };
+                    write!(text, "  #{id} '{name}': not started, {way}")
+                }
+                (_, None) => write!(text, "  #{id} '{name}': running"),
+                (_, Some((site, since))) => write!(
                     text,
                     "  #{id} '{name}': waits in {} at {} for {:?}{}",
                     site.operation,
                     site.place,
                     now.saturating_duration_since(since),
-                    if record.task.is_killed() {
-                        ", killed"
-                    } else {
-                        ""
-                    },
+                    if member.is_killed() { ", killed" } else { "" },
                 ),
             };
-            if let Some(birth) = record.birth() {
+            if let Some(birth) = member.birth() {
                 let _ = write!(text, "; spawned at {}", birth.place);
                 if birth.parent != 0 {
                     let _ = write!(text, " by #{}", birth.parent);

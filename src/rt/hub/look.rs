@@ -1,10 +1,11 @@
 //! What a hub sees of itself, on its own thread: its greenlets and its numbers.
 
-use super::record::{Birth, Life};
+use super::record::{Birth, Entry, Member, Place};
 use super::{Hub, RecordRef};
 use crate::rt::coroutine::Worker;
 use crate::rt::stack;
 use crate::rt::task::{Expiry, Name, Site};
+use crate::rt::timers::TimerId;
 use crate::rt::watch::{self, MEASURED, TIMED, WATCHED, Who};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,10 @@ pub(crate) struct Numbers {
     pub(crate) stack_bytes: usize,
 }
 
+fn timer(id: Option<TimerId>) -> Vec<Expiry> {
+    id.map(Expiry::Timer).into_iter().collect()
+}
+
 impl Hub {
     fn who(&self, record: RecordRef) -> Who {
         Who {
@@ -67,9 +72,8 @@ impl Hub {
 
     /// The indices of those in the ready queue.
     fn ready_indices(&self) -> Vec<usize> {
-        let next = |record: &RecordRef| record.next.get();
-        let ready = std::iter::successors(self.head.get(), next);
-        ready.map(|record| record.index).collect()
+        let ready = std::iter::successors(self.head.get(), |entry| entry.next.get());
+        ready.map(Entry::index).collect()
     }
 
     /// Its numbers.
@@ -99,39 +103,34 @@ impl Hub {
     /// and not in the loop.
     pub(crate) fn look(&self, inside: bool) -> Vec<Seen> {
         let now = self.clock.now();
-        let records = self.records.borrow();
-        let mut is_ready = vec![false; records.len()];
+        let places = self.places.borrow();
+        let mut is_ready = vec![false; places.len()];
         for index in self.ready_indices() {
             is_ready[index] = true;
         }
-        let alive = records.iter().filter(|r| r.life.get() != Life::Free);
-        let seen = alive.map(|record| {
-            let stage = match (record.life.get(), record.task.site()) {
-                (Life::Delayed | Life::Unstarted | Life::Free, _) => Stage::Unstarted,
-                _ if inside && std::ptr::eq(*record, self.current()) => Stage::Running,
-                // Its wake may be still in the inbox.
-                _ if is_ready[record.index] || record.waiter.word.outcome().is_some() => {
-                    Stage::Ready
+        let seen = places.iter().filter_map(Place::member).map(|member| {
+            let (stage, worker, expiries) = match member {
+                Member::Unstarted(seed) => (Stage::Unstarted, None, timer(seed.timer())),
+                Member::Started(record) => {
+                    let mut expiries = timer(record.timer.get());
+                    expiries.extend(record.task.expiries());
+                    let ready = is_ready[record.index()];
+                    let stage = self.stage(record, ready, inside, now);
+                    (stage, record.entry.worker.get(), expiries)
                 }
-                (_, Some((site, since))) => {
-                    Stage::Waits(site, now.saturating_duration_since(since))
-                }
-                // It has never waited, nor does it run: its first turn is the loop's next.
-                (_, None) => Stage::Ready,
             };
-            let worker = record.worker.get();
-            let birth = record.birth();
+            let birth = member.birth();
             Seen {
-                id: record.id(),
-                name: record.name(),
+                id: member.id(),
+                name: member.name(),
                 stage,
-                killed: record.task.is_killed(),
+                killed: member.is_killed(),
                 birth,
                 age: birth.map(|birth| now.saturating_duration_since(birth.at)),
-                due_in: self.due_in(record, now),
-                stack_size: match worker {
-                    Some(worker) => Some(worker.size()),
-                    None => birth.map(|_| record.stack_size.get()),
+                due_in: self.due_in(expiries, now),
+                stack_size: match member {
+                    Member::Unstarted(seed) => Some(seed.entry.stack_size()),
+                    Member::Started(_) => worker.map(Worker::size),
                 },
                 stack_touched: worker.and_then(|worker| stack::touched(worker.span())),
             }
@@ -139,12 +138,22 @@ impl Hub {
         seen.collect()
     }
 
-    /// How long it is until a timer ends its wait, or starts it.
-    fn due_in(&self, record: RecordRef, now: Instant) -> Option<Duration> {
+    /// Of one that has started, or the root.
+    fn stage(&self, record: RecordRef, is_ready: bool, inside: bool, now: Instant) -> Stage {
+        match record.task.site() {
+            _ if inside && std::ptr::eq(record, self.current()) => Stage::Running,
+            // Its wake may be still in the inbox.
+            _ if is_ready || record.waiter.word.outcome().is_some() => Stage::Ready,
+            Some((site, since)) => Stage::Waits(site, now.saturating_duration_since(since)),
+            // It has never waited, nor does it run: its first turn is the loop's next.
+            None => Stage::Ready,
+        }
+    }
+
+    /// How long it is until one of its timers ends its wait, or starts it.
+    fn due_in(&self, expiries: Vec<Expiry>, now: Instant) -> Option<Duration> {
         let timers = self.timers.borrow();
-        let own = record.timer.get().map(Expiry::Timer).into_iter();
-        let all = own.chain(record.task.expiries());
-        let deadlines = all.filter_map(|expiry| match expiry {
+        let deadlines = expiries.into_iter().filter_map(|expiry| match expiry {
             Expiry::Noted(limit) => limit.deadline(now),
             Expiry::Timer(timer) => timers.deadline(timer, now),
         });
@@ -161,9 +170,9 @@ impl Hub {
         if mode & WATCHED == 0 {
             self.pulse.clear();
         } else if begins & WATCHED != 0 {
-            for record in self.records.borrow().iter() {
-                if record.life.get() == Life::Started {
-                    self.pulse.enter(record.index, self.who(record));
+            for member in self.places.borrow().iter().filter_map(Place::member) {
+                if let Member::Started(record) = member {
+                    self.pulse.enter(record.index(), self.who(record));
                 }
             }
         }
@@ -185,10 +194,10 @@ impl Hub {
     #[cold]
     pub(super) fn observe_start(&self, record: RecordRef) {
         if self.observed.get() & WATCHED != 0 {
-            self.pulse.enter(record.index, self.who(record));
+            self.pulse.enter(record.index(), self.who(record));
         }
         if self.observed.get() & MEASURED != 0
-            && let Some(worker) = record.worker.get()
+            && let Some(worker) = record.entry.worker.get()
         {
             worker.begin_measure();
         }
@@ -197,9 +206,11 @@ impl Hub {
     /// A greenlet ends while it is observed, on its own stack.
     #[cold]
     pub(super) fn observe_end(&self, record: RecordRef) {
-        let used = record.worker.get().and_then(Worker::end_measure);
-        if let (Some(used), Some(birth)) = (used, record.birth()) {
-            watch::add_use(birth.place, record.stack_size.get(), used);
+        let Some(worker) = record.entry.worker.get() else {
+            return;
+        };
+        if let (Some(used), Some(birth)) = (worker.end_measure(), record.birth()) {
+            watch::add_use(birth.place, worker.size(), used);
         }
     }
 
@@ -212,7 +223,7 @@ impl Hub {
             // A root alone holds nobody up.
             match self.is_root(record) && self.live.get() == 0 {
                 true => self.pulse.rest(),
-                false => self.pulse.begin(self.switches.get(), record.index),
+                false => self.pulse.begin(self.switches.get(), record.index()),
             }
         }
         if mode & TIMED != 0 {

@@ -1,25 +1,189 @@
-//! The record of one greenlet, or of the root.
+//! What a hub keeps of each greenlet: before its first turn a [`Seed`], from then on a [`Record`].
+//!
+//! The seed is a part of the one block of memory that a greenlet has from its spawn on
+//! (`wait/pair.rs`). The record lies at the top of a stack, with the worker, and is the record of
+//! greenlet after greenlet as the worker is: so one that has not started costs a block, one that
+//! waits costs little more than the page of its stack, and a switch finds all that it touches
+//! side by side.
 
-use super::{HubRef, RecordRef};
-use crate::rt::coroutine::{self, JobSlot, Leaked, Origin, Worker, Yielder};
+use super::{EntryRef, HubRef, Job, JobSlot, RecordRef, WorkerRef};
+use crate::rt::coroutine::{self, Leaked, Origin, Yielder};
 use crate::rt::inbox::{Inbox, Waiter};
 use crate::rt::sync::Arc;
-use crate::rt::task::{Name, Task};
+use crate::rt::task::{Legacy, Name, Task};
 use crate::rt::timers::TimerId;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::Location;
 use std::time::Instant;
 
-/// How far a record's greenlet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    Free,
-    /// Spawned, its delay not over.
-    Delayed,
-    /// In the ready queue for its first turn.
-    Unstarted,
-    Started,
+/// A place in the ready queue, and the way to whom it is for.
+pub(super) struct Entry {
+    pub(super) next: Cell<Option<EntryRef>>,
+    /// The one before it in the ready queue, if that is not its head.
+    pub(super) previous: Cell<Option<EntryRef>>,
+    /// Who runs it. Nobody yet if it has not started, and nobody ever if it is the root.
+    pub(super) worker: Cell<Option<WorkerRef>>,
+    /// Where the hub has it in its table.
+    pub(super) index: Cell<u32>,
+    /// The size class of the stack that it is to have, as a power of two.
+    stack: u8,
+}
+
+impl Entry {
+    #[inline]
+    fn new(stack_size: usize) -> Self {
+        Entry {
+            next: Cell::new(None),
+            previous: Cell::new(None),
+            worker: Cell::new(None),
+            index: Cell::new(0),
+            stack: stack_size.ilog2() as u8,
+        }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index.get() as usize
+    }
+
+    /// The size of the stack that it is to have.
+    pub(super) fn stack_size(&self) -> usize {
+        1 << self.stack
+    }
+
+    /// It is the next to run: has the caches fetch what it will touch first, if that is likely
+    /// to be far away. It would be read line after line, each behind a miss; here all at once,
+    /// while another greenlet runs. Far away is who has waited for a descriptor, and in a
+    /// crowd, everybody. With 2,000 busy connections a request took 1.1 us of user time without
+    /// this and 0.7 with it. Elsewhere a switch is not to be made slower.
+    #[inline]
+    pub(super) fn prefetch(&self, crowded: bool) {
+        if let Some(worker) = self.worker.get() {
+            let frame = worker.attached().parked_at.get();
+            if frame != 0 || crowded {
+                // The worker lies at the top of its stack, above the frames, and the record in it.
+                let top = std::ptr::from_ref(worker).addr();
+                coroutine::prefetch(top, RECORD_LINES);
+                if frame != 0 {
+                    // What is called from that frame lies below it, who has called it above.
+                    coroutine::prefetch(frame.wrapping_sub(7 * 64), 21);
+                } else {
+                    coroutine::prefetch(top.wrapping_sub(8 * 64), 8);
+                }
+            }
+        }
+        // Where this reads first when it is that one's turn.
+        if let Some(next) = self.next.get() {
+            coroutine::prefetch(std::ptr::from_ref(next).addr(), 1);
+        }
+    }
+}
+
+/// So many cache lines of a worker with a record a switch may touch.
+const RECORD_LINES: usize = 5;
+
+/// What is known of a greenlet from the first on, to its handle too.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) id: u64,
+    pub(crate) name: Option<Name>,
+}
+
+impl About {
+    /// Its name, or else its number.
+    pub(crate) fn label(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => format!("#{}", self.id),
+        }
+    }
+}
+
+/// A greenlet that has not started, as its hub has it.
+pub(crate) struct Seed {
+    pub(super) entry: Entry,
+    pub(super) killed: Cell<bool>,
+    pub(super) more: Cell<Option<Box<More>>>,
+    /// From its spawn on.
+    pub(super) birth: Cell<Option<Birth>>,
+    pub(crate) about: About,
+}
+
+/// What few have before they start.
+#[derive(Default)]
+pub(super) struct More {
+    /// That of the delay which is not over.
+    pub(super) timer: Option<TimerId>,
+    pub(super) legacy: Option<Box<Legacy>>,
+}
+
+impl Seed {
+    /// Of a greenlet whose stack is to have that size, a power of two.
+    #[inline]
+    pub(crate) fn new(about: About, stack_size: usize) -> Self {
+        Seed {
+            entry: Entry::new(stack_size),
+            killed: Cell::new(false),
+            more: Cell::new(None),
+            birth: Cell::new(None),
+            about,
+        }
+    }
+
+    /// What it inherits.
+    pub(super) fn set_legacy(&self, legacy: Box<Legacy>) {
+        let mut more = self.more.take().unwrap_or_default();
+        more.legacy = Some(legacy);
+        self.more.set(Some(more));
+    }
+
+    pub(super) fn set_timer(&self, timer: TimerId) {
+        let mut more = self.more.take().unwrap_or_default();
+        more.timer = Some(timer);
+        self.more.set(Some(more));
+    }
+
+    /// The timer of its delay, if that is not over.
+    pub(super) fn timer(&self) -> Option<TimerId> {
+        let more = self.more.take()?;
+        let timer = more.timer;
+        self.more.set(Some(more));
+        timer
+    }
+
+    /// Its delay is over.
+    pub(super) fn take_timer(&self) -> Option<TimerId> {
+        let mut more = self.more.take()?;
+        let timer = more.timer.take();
+        self.more.set(Some(more));
+        timer
+    }
+}
+
+/// A place in a hub's table.
+pub(super) enum Place {
+    /// Nobody's; the next such one.
+    Free(Option<u32>),
+    /// It has not started. In the ready queue, unless it has a timer.
+    Unstarted(Job<'static>),
+    /// The root, or one that has started.
+    Started(RecordRef),
+}
+
+impl Place {
+    /// Whether the greenlet with that id has it.
+    pub(super) fn is_of(&self, id: u64) -> bool {
+        self.member().is_some_and(|member| member.id() == id)
+    }
+
+    /// Whose it is.
+    pub(super) fn member(&self) -> Option<Member> {
+        match self {
+            Place::Free(_) => None,
+            Place::Unstarted(job) => Some(Member::Unstarted(job.seed())),
+            Place::Started(record) => Some(Member::Started(record)),
+        }
+    }
 }
 
 /// Where a greenlet comes from.
@@ -35,84 +199,73 @@ pub(crate) struct Birth {
     pub(crate) at: Instant,
 }
 
-/// One greenlet, or the root.
+/// A greenlet that has started, or the root.
 #[repr(C)] // What each switch touches comes first, on neighbouring cache lines.
 pub(crate) struct Record {
-    pub(super) next: Cell<Option<RecordRef>>,
-    /// The one before it in the ready queue, if that is not its head.
-    pub(super) previous: Cell<Option<RecordRef>>,
-    pub(super) worker: Cell<Option<&'static Worker<HubRef>>>,
+    pub(super) entry: Entry,
     pub(super) yielder: Cell<Option<Yielder<HubRef>>>,
     /// While it waits for a descriptor: an address in the frame of the call that waits. 0
     /// otherwise.
     pub(super) parked_at: Cell<usize>,
     pub(crate) waiter: Waiter,
-    /// The timer of the wait, or of the delayed start.
+    /// That of the wait.
     pub(super) timer: Cell<Option<TimerId>>,
     pub(crate) task: Task,
-    pub(super) index: usize,
+    /// 0 is the root, or nobody.
     pub(super) id: Cell<u64>,
-    pub(super) life: Cell<Life>,
     pub(super) job: JobSlot,
     pub(super) no_stack: Cell<Option<io::Error>>,
-    pub(super) stack_size: Cell<usize>,
     pub(super) name: RefCell<Option<Name>>,
     /// Not the root's.
     pub(super) birth: Cell<Option<Birth>>,
-    pub(super) origin: Origin<Record>,
 }
 
 impl Record {
-    pub(super) fn new(index: usize, inbox: &Arc<Inbox>) -> RecordRef {
-        // Its timers' keys have no more.
-        assert!(u32::try_from(index).is_ok(), "2^32 greenlets of one hub");
-        coroutine::leak(Record {
-            next: Cell::new(None),
-            previous: Cell::new(None),
-            worker: Cell::new(None),
+    pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
+        Record {
+            entry: Entry::new(1),
             yielder: Cell::new(None),
             parked_at: Cell::new(0),
-            waiter: Waiter::of_record(inbox, index),
+            waiter: Waiter::of_record(inbox, 0),
+            timer: Cell::new(None),
             task: Task::default(),
-            index,
             id: Cell::new(0),
-            life: Cell::new(Life::Free),
             job: Cell::new(None),
             no_stack: Cell::new(None),
-            stack_size: Cell::new(0),
             name: RefCell::new(None),
             birth: Cell::new(None),
-            timer: Cell::new(None),
-            origin: Origin::new(),
-        })
+        }
     }
 
-    /// It is the next to run: has the caches fetch what it will touch first, if that is likely
-    /// to be far away. It would be read line after line, each behind a miss; here all at once,
-    /// while another greenlet runs. Far away is who has waited for a descriptor, and in a
-    /// crowd, everybody. With 2,000 busy connections a request took 1.1 us of user time without
-    /// this and 0.7 with it. Elsewhere a switch is not to be made slower.
+    /// It is that greenlet's from now on, whose first turn begins.
     #[inline]
-    pub(super) fn prefetch(&self, crowded: bool) {
-        let frame = self.parked_at.get();
-        if frame != 0 || crowded {
-            if let Some(worker) = self.worker.get() {
-                let top = std::ptr::from_ref(worker).addr();
-                if frame != 0 {
-                    coroutine::prefetch(top, 1);
-                    // What is called from that frame lies below it, who has called it above.
-                    coroutine::prefetch(frame.wrapping_sub(7 * 64), 21);
-                } else {
-                    // The worker lies at the top of its stack, above the frames.
-                    coroutine::prefetch(top.wrapping_sub(8 * 64), 10);
-                }
-            }
-            // The first line is here: it has just been read.
-            coroutine::prefetch(std::ptr::from_ref(self).addr() + 64, 4);
+    pub(super) fn grow(&self, job: Job<'static>) {
+        let seed = job.seed();
+        self.entry.index.set(seed.entry.index.get());
+        self.waiter.move_to(seed.entry.index());
+        self.id.set(seed.about.id);
+        self.birth.set(seed.birth.get());
+        if seed.about.name.is_some() {
+            self.name.replace(seed.about.name.clone());
         }
-        // Where this reads first when it is that one's turn.
-        if let Some(next) = self.next.get() {
-            coroutine::prefetch(std::ptr::from_ref(next).addr(), 1);
+        if seed.killed.get() {
+            self.task.kill();
+        }
+        if let Some(more) = seed.more.take()
+            && let Some(legacy) = more.legacy
+        {
+            self.task.locals.inherit(*legacy);
+        }
+        self.job.set(Some(job));
+    }
+
+    /// Its greenlet has ended.
+    pub(super) fn clear(&self) {
+        self.yielder.set(None);
+        self.task.clear();
+        self.id.set(0);
+        if self.name.borrow().is_some() {
+            self.name.take();
         }
     }
 
@@ -121,7 +274,7 @@ impl Record {
     }
 
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.entry.index()
     }
 
     /// Where it comes from; `None` for the root.
@@ -134,7 +287,58 @@ impl Record {
     }
 }
 
-impl Leaked for Record {
+/// A greenlet that is alive, or the root.
+#[derive(Clone, Copy)]
+pub(super) enum Member {
+    Unstarted(&'static Seed),
+    Started(RecordRef),
+}
+
+impl Member {
+    pub(super) fn entry(self) -> EntryRef {
+        match self {
+            Member::Unstarted(seed) => &seed.entry,
+            Member::Started(record) => &record.entry,
+        }
+    }
+
+    pub(super) fn id(self) -> u64 {
+        match self {
+            Member::Unstarted(seed) => seed.about.id,
+            Member::Started(record) => record.id(),
+        }
+    }
+
+    pub(super) fn name(self) -> Option<Name> {
+        match self {
+            Member::Unstarted(seed) => seed.about.name.clone(),
+            Member::Started(record) => record.name(),
+        }
+    }
+
+    /// `None` for the root.
+    pub(super) fn birth(self) -> Option<Birth> {
+        match self {
+            Member::Unstarted(seed) => seed.birth.get(),
+            Member::Started(record) => record.birth(),
+        }
+    }
+
+    pub(super) fn is_killed(self) -> bool {
+        match self {
+            Member::Unstarted(seed) => seed.killed.get(),
+            Member::Started(record) => record.task.is_killed(),
+        }
+    }
+}
+
+/// The record of a root, which has no stack of ours to lie on.
+pub(super) struct Root {
+    pub(super) record: Record,
+    pub(super) origin: Origin<Root>,
+}
+
+impl Leaked for Root {
     fn origin(&self) -> &Origin<Self> {
         &self.origin
     }

@@ -1,8 +1,8 @@
 //! Stacks that a hub keeps, and those that lie beside its greenlets' own.
 
 use super::kept::{Kept, Surplus};
-use super::{HUB, Hub, HubRef, Record, WorkerRef};
-use crate::rt::coroutine::{Entry, Errand, Retired, Worker, Yielder};
+use super::{HUB, Hub, HubRef, Record, SideRef};
+use crate::rt::coroutine::{self, Entry, Errand, Worker, Yielder};
 use crate::rt::stack;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,54 +11,78 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Workers that have nothing to run, by the size of their stacks, and how many there are.
-#[derive(Default)]
-pub(super) struct Stacks {
+pub(super) struct Stacks<A: 'static> {
     /// The last that came, which mostly is the next to go out.
-    last: Cell<Option<WorkerRef>>,
-    idle: RefCell<Kept<WorkerRef>>,
+    last: Cell<Option<Idle<A>>>,
+    idle: RefCell<Kept<Idle<A>>>,
     /// All that have been made here and not ended.
     all: Cell<usize>,
     /// The sizes of their stacks.
     bytes: Cell<usize>,
 }
 
-impl Stacks {
+/// A worker with what is attached to it.
+type Idle<A> = &'static Worker<HubRef, A>;
+
+impl<A> Default for Stacks<A> {
+    fn default() -> Self {
+        Stacks {
+            last: Cell::new(None),
+            idle: RefCell::default(),
+            all: Cell::new(0),
+            bytes: Cell::new(0),
+        }
+    }
+}
+
+impl<A> Stacks<A> {
     /// An idle worker of that size, or else a new one.
-    pub(super) fn take_or_start(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
+    #[inline]
+    pub(super) fn take_or_start(
+        &self,
+        size: usize,
+        entry: Entry<HubRef>,
+        attached: impl FnOnce() -> A,
+    ) -> io::Result<Idle<A>> {
         match self.last.take() {
             Some(worker) if worker.size() == size => Ok(worker),
             other => {
                 self.last.set(other);
-                self.take_other(size, entry)
+                self.take_other(size, entry, attached)
             }
         }
     }
 
     #[inline(never)]
-    fn take_other(&self, size: usize, entry: Entry<HubRef>) -> io::Result<WorkerRef> {
+    fn take_other(
+        &self,
+        size: usize,
+        entry: Entry<HubRef>,
+        attached: impl FnOnce() -> A,
+    ) -> io::Result<Idle<A>> {
         if let Some(worker) = self.idle.borrow_mut().take(size) {
             return Ok(worker);
         }
         stack::tell_overflows(tell_overflow);
-        let worker = Worker::start(size, entry)?;
+        let worker = Worker::start(size, entry, attached())?;
         self.all.set(self.all.get() + 1);
         self.bytes.set(self.bytes.get() + size);
         Ok(worker)
     }
 
     #[inline]
-    pub(super) fn give(&self, worker: WorkerRef) {
+    pub(super) fn give(&self, worker: Idle<A>) {
         if let Some(before) = self.last.replace(Some(worker)) {
             self.keep(before);
         }
     }
 
     #[inline(never)]
-    fn keep(&self, worker: WorkerRef) {
+    fn keep(&self, worker: Idle<A>) {
         self.idle.borrow_mut().give(worker.size(), worker);
     }
 
-    pub(super) fn take_all(&self) -> impl Iterator<Item = WorkerRef> + use<> {
+    pub(super) fn take_all(&self) -> impl Iterator<Item = Idle<A>> + use<A> {
         let last = self.last.take();
         self.idle.borrow_mut().take_all().chain(last)
     }
@@ -69,15 +93,21 @@ impl Stacks {
         (self.all.get(), idle, self.bytes.get())
     }
 
-    /// See [`Kept::surplus`].
-    fn surplus(&self, now: Instant) -> Surplus<WorkerRef> {
+    /// Ends those that are too much now: true if there were any. Otherwise, when it should be
+    /// asked again. They find no hub: the thread must not have one meanwhile.
+    fn trim(&self, now: Instant) -> (bool, Option<Instant>) {
         let surplus = self.idle.borrow_mut().surplus(now);
-        if let Surplus::Now(workers) = &surplus {
-            let bytes: usize = workers.iter().map(|worker| worker.size()).sum();
-            self.all.set(self.all.get() - workers.len());
-            self.bytes.set(self.bytes.get() - bytes);
+        match surplus {
+            Surplus::None => (false, None),
+            Surplus::Later(at) => (false, Some(at)),
+            Surplus::Now(workers) => {
+                let bytes: usize = workers.iter().map(|worker| worker.size()).sum();
+                self.all.set(self.all.get() - workers.len());
+                self.bytes.set(self.bytes.get() - bytes);
+                workers.into_iter().for_each(coroutine::end);
+                (true, None)
+            }
         }
-        surplus
     }
 }
 
@@ -87,24 +117,12 @@ impl Hub {
     /// Otherwise, when it should be asked again.
     pub(super) fn trim_stacks(&'static self) -> (bool, Option<Instant>) {
         let now = self.turn_began();
-        let (mut trimmed, mut next) = (false, None::<Instant>);
-        for stacks in [&self.workers, &self.sides] {
-            match stacks.surplus(now) {
-                Surplus::None => {}
-                Surplus::Later(at) => next = Some(next.map_or(at, |next| next.min(at))),
-                Surplus::Now(workers) => {
-                    trimmed = true;
-                    // One that finds no hub ends.
-                    let hub = HUB.with(Cell::take);
-                    workers
-                        .into_iter()
-                        .map(Worker::retire)
-                        .for_each(Retired::reclaim);
-                    HUB.with(|it| it.set(hub));
-                }
-            }
-        }
-        (trimmed, next)
+        // One that finds no hub ends.
+        let hub = HUB.with(Cell::take);
+        let (own, next) = self.workers.trim(now);
+        let (sides, next_of_sides) = self.sides.trim(now);
+        HUB.with(|it| it.set(hub));
+        (own || sides, next.into_iter().chain(next_of_sides).min())
     }
 }
 
@@ -125,7 +143,7 @@ fn write_overflow(
     kib: usize,
     out: &mut dyn fmt::Write,
 ) -> fmt::Result {
-    let worker = record.worker.get();
+    let worker = record.entry.worker.get();
     let is_own = worker.is_some_and(|worker| worker.span().begins_at(low));
     if !is_own {
         write!(
@@ -155,8 +173,8 @@ impl Hub {
         size: usize,
         entry: Entry<HubRef>,
         errand: Rc<dyn Errand<HubRef>>,
-    ) -> io::Result<WorkerRef> {
-        let worker = self.sides.take_or_start(size, entry)?;
+    ) -> io::Result<SideRef> {
+        let worker = self.sides.take_or_start(size, entry, || ())?;
         self.errand.set(Some(errand));
         Ok(worker)
     }
@@ -167,7 +185,7 @@ impl Hub {
     }
 
     /// The worker's errand has ended.
-    pub(crate) fn give_side(&self, worker: WorkerRef) {
+    pub(crate) fn give_side(&self, worker: SideRef) {
         self.sides.give(worker);
     }
 

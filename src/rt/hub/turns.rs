@@ -1,11 +1,12 @@
 //! The loop: resume what is ready, and at the end of each turn look at what came in.
 
-use super::record::Life;
-use super::{BUDGET, CROWD, Hub, HubRef, Key, RecordRef, WorkerRef};
-use crate::rt::coroutine::{AbortOnUnwind, Job, Order, Yielder};
+use super::record::{Member, Place};
+use super::{BUDGET, CROWD, EntryRef, Hub, HubRef, Job, Key, Record, RecordRef, WorkerRef};
+use crate::rt::coroutine::{AbortOnUnwind, Order, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
 use crate::rt::trace;
+use std::io;
 use std::time::Instant;
 
 impl Hub {
@@ -21,51 +22,77 @@ impl Hub {
                 hub.turn();
                 hub.outside.look();
             }
-            let Some(record) = hub.pop_ready() else {
+            let Some(entry) = hub.pop_ready() else {
                 hub.idle();
                 continue;
             };
             hub.budget.set(hub.budget.get() - 1);
             hub.switches.set(hub.switches.get().wrapping_add(1));
-            if hub.observed.get() != 0 {
-                hub.begin_slice(record);
-            }
             if let Some(next) = hub.head.get() {
                 next.prefetch(hub.crowded.get());
             }
-            let worker = match record.worker.get() {
+            let worker = match entry.worker.get() {
                 Some(worker) => worker,
-                None if hub.is_root(record) => {
-                    hub.current.set(record);
+                None if hub.is_roots(entry) => {
+                    hub.change_to(hub.root());
                     return std::mem::forget(bomb);
                 }
-                None => hub.bind(record),
+                None => hub.bind(entry),
             };
-            hub.current.set(record);
+            hub.change_to(worker.attached());
             hub = worker.resume().expect("a worker ends only when retired");
         }
     }
 
-    /// Before the first resume: a stack, or the spare one to end the greenlet.
+    /// Whether that is the root's place in the ready queue.
+    #[inline]
+    fn is_roots(&self, entry: EntryRef) -> bool {
+        std::ptr::eq(entry, &self.root().entry)
+    }
+
+    /// It is the one that runs from now on.
+    #[inline(always)]
+    fn change_to(&self, record: RecordRef) {
+        if self.observed.get() != 0 {
+            self.begin_slice(record);
+        }
+        self.current.set(record);
+    }
+
+    /// Before the first resume: a stack with a record, or the spare one to end the greenlet.
     #[inline(never)]
-    fn bind(&'static self, record: RecordRef) -> WorkerRef {
-        let size = record.stack_size.get();
-        let worker = match self.workers.take_or_start(size, Hub::enter) {
+    fn bind(&'static self, entry: EntryRef) -> WorkerRef {
+        let worker = match self.take_worker(entry.stack_size()) {
             Ok(worker) => worker,
             Err(error) => {
-                record.no_stack.set(Some(error));
-                self.spare
-                    .take()
-                    .expect("the spare is back before the next start")
+                let spare = self.spare.take();
+                let spare = spare.expect("the spare is back before the next start");
+                spare.attached().no_stack.set(Some(error));
+                spare
             }
         };
-        record.worker.set(Some(worker));
+        let record = worker.attached();
+        record.entry.worker.set(Some(worker));
+        let place = std::mem::replace(
+            &mut self.places.borrow_mut()[entry.index()],
+            Place::Started(record),
+        );
+        let Place::Unstarted(job) = place else {
+            unreachable!("who has no worker has not started")
+        };
+        record.grow(job);
         trace::started(&self.current().task, record.id());
-        record.life.set(Life::Started);
         if self.observed.get() != 0 {
             self.observe_start(record);
         }
         worker
+    }
+
+    /// An idle worker, or else a new one.
+    #[inline]
+    pub(super) fn take_worker(&'static self, stack_size: usize) -> io::Result<WorkerRef> {
+        let record = || Record::new(&self.inbox);
+        self.workers.take_or_start(stack_size, Hub::enter, record)
     }
 
     /// Runs on a worker's stack: one greenlet, from start to end.
@@ -143,14 +170,13 @@ impl Hub {
     }
 
     fn drain_inbox(&self) -> Vec<Mail> {
-        let records = self.records.borrow();
         let before = self.wakes_from_outside.get();
         let mail = self.inbox.drain(
-            |index| &**records[index].waiter.address(),
+            |index| &**self.started(index).waiter.address(),
             |index| {
                 let woken = &self.wakes_from_outside;
                 woken.set(woken.get().wrapping_add(1));
-                self.make_ready(records[index]);
+                self.make_ready_index(index);
             },
         );
         if self.clock.is_virtual() && self.wakes_from_outside.get() != before {
@@ -169,22 +195,23 @@ impl Hub {
     }
 
     fn expire(&self, key: Key) {
-        let record = |index: u32| self.records.borrow()[index as usize];
         match key {
             Key::Sleep(index) | Key::Wait(index) => {
-                let record = record(index);
+                let record = self.started(index as usize);
                 record.timer.set(None);
                 if record.waiter.word.expire() {
                     self.make_ready(record);
                 }
             }
-            Key::Frame(index, frame) => self.fire_frame(record(index), frame),
+            Key::Frame(index, frame) => self.fire_frame(self.started(index as usize), frame),
             Key::Start(index) => {
-                let record = record(index);
-                record.timer.set(None);
-                debug_assert_eq!(record.life.get(), Life::Delayed);
-                record.life.set(Life::Unstarted);
-                self.make_ready(record);
+                let member = self.places.borrow()[index as usize].member();
+                let Some(Member::Unstarted(seed)) = member else {
+                    unreachable!("whose start is delayed has not started")
+                };
+                let timer = seed.take_timer();
+                debug_assert!(timer.is_some());
+                self.queue(&seed.entry);
             }
         }
     }
@@ -193,9 +220,9 @@ impl Hub {
     fn shuffle(&self, state: u64) {
         let mut len = 0u64;
         let mut at = self.head.get();
-        while let Some(record) = at {
+        while let Some(entry) = at {
             len += 1;
-            at = record.next.get();
+            at = entry.next.get();
         }
         // SplitMix64 (Steele, Lea, Flood 2014).
         let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -205,7 +232,7 @@ impl Hub {
         self.seed.set(Some(state));
         for _ in 0..(z ^ (z >> 31)).checked_rem(len).unwrap_or(0) {
             let first = self.pop_ready().expect("len counted them");
-            self.make_ready(first);
+            self.queue(first);
         }
     }
 }

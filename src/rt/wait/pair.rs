@@ -1,8 +1,8 @@
 //! One who gives a value and one who takes it: a greenlet and its handle.
 //!
-//! Both share one block of memory, a greenlet's only one: the latch with the value, some data
-//! that both may see (`X`), and what only the giver has (`Y`: the greenlet's body). Whoever
-//! goes last frees it.
+//! Both share one block of memory, a greenlet's only one beside its stack: what its hub knows
+//! before the start ([`Seed`]), the latch with the value, some data that both may see (`X`), and
+//! what only the giver has (`Y`: the greenlet's body). Whoever goes last frees it.
 //!
 //! # How the block goes
 //!
@@ -10,18 +10,22 @@
 //! to know it: nobody but the last owner itself can move it any more.
 
 use super::Latch;
-use crate::rt::coroutine::{Calls, Job, JobSlot, Order};
+use crate::rt::coroutine::{self, Order};
+use crate::rt::hub::{About, Job, JobSlot, Seed};
 use crate::rt::sync::{AtomicUsize, Ordering};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+type Head = coroutine::Head<Seed>;
+type Calls = coroutine::Calls<Seed>;
+
 /// What both see.
-#[repr(C)]
+#[repr(C)] // A pointer to it is one to the head.
 struct Pair<V, L, X> {
+    /// Of the seed the taker sees only what does not change.
+    head: Head,
     owners: AtomicUsize,
-    /// Frees the block: the taker does not know its type.
-    free: unsafe fn(NonNull<Pair<V, L, X>>),
     latch: Latch<V, L>,
     extra: X,
 }
@@ -42,7 +46,8 @@ pub(crate) struct Taker<V, L, X>(NonNull<Pair<V, L, X>>, PhantomData<Pair<V, L, 
 
 // SAFETY: only the one taker reads the value, so it moves between threads but is never shared
 // by the pair itself: V need only be Send. What is under the latch's lock moves too. `extra` is
-// seen by both. `own` is the giver's.
+// seen by both, and so is what the seed says about the greenlet; the rest of that is the job's.
+// `own` is the giver's.
 unsafe impl<V: Send, L: Send, X: Send + Sync, Y: Send> Send for Giver<V, L, X, Y> {}
 // SAFETY: as above; of `own` the taker sees nothing, and its memory may be freed anywhere.
 unsafe impl<V: Send, L: Send, X: Send + Sync> Send for Taker<V, L, X> {}
@@ -52,28 +57,28 @@ unsafe impl<V: Send + Sync, L: Send, X: Send + Sync> Sync for Taker<V, L, X> {}
 type Both<V, L, X, Y> = (Giver<V, L, X, Y>, Taker<V, L, X>);
 
 /// Both sides of a new latch.
-pub(crate) fn pair<V, L: Default, X, Y>(extra: X, own: Y) -> Both<V, L, X, Y> {
-    let block = NonNull::from(Box::leak(Box::new(Block {
-        pair: Pair {
-            owners: AtomicUsize::new(2),
-            free: free::<V, L, X, Y>,
-            latch: Latch::with(L::default()),
-            extra,
+#[inline]
+pub(crate) fn pair<V, L, X, Y>(seed: Seed, extra: X, own: Y) -> Both<V, L, X, Y>
+where
+    L: Default,
+    Y: Work<V, L, X>,
+{
+    let calls = Giver::<V, L, X, Y>::CALLS;
+    // First the memory, so that it is written once.
+    let block = Box::write(
+        Box::new_uninit(),
+        Block {
+            pair: Pair {
+                head: Head { calls, seed },
+                owners: AtomicUsize::new(2),
+                latch: Latch::with(L::default()),
+                extra,
+            },
+            own: ManuallyDrop::new(own),
         },
-        own: ManuallyDrop::new(own),
-    })));
+    );
+    let block = NonNull::from(Box::leak(block));
     (Giver(block, PhantomData), Taker(block.cast(), PhantomData))
-}
-
-/// Frees a block whose `own` is gone.
-///
-/// # Safety
-///
-/// It is a block of these types, and nobody has it any more.
-unsafe fn free<V, L, X, Y>(pair: NonNull<Pair<V, L, X>>) {
-    // SAFETY: the caller's promise; `pair` took it from a `Box`.
-    let block = unsafe { Box::from_raw(pair.cast::<Block<V, L, X, Y>>().as_ptr()) };
-    block.pair.latch.touch();
 }
 
 /// One owner goes.
@@ -83,13 +88,13 @@ unsafe fn free<V, L, X, Y>(pair: NonNull<Pair<V, L, X>>) {
 /// It was one, and touches the pair no more.
 unsafe fn let_go<V, L, X>(pair: NonNull<Pair<V, L, X>>) {
     // SAFETY: the caller is one of the owners, so it is still there.
-    let Pair { owners, free, .. } = unsafe { pair.as_ref() };
-    let free = *free;
+    let Pair { owners, head, .. } = unsafe { pair.as_ref() };
+    let free = head.calls.free;
     // Acquire: the last one sees all that the other has done. Release: and so will the other.
     let last = owners.load(Ordering::Acquire) == 1 || owners.fetch_sub(1, Ordering::AcqRel) == 1;
     if last {
         // SAFETY: the other is gone, and this one goes.
-        unsafe { free(pair) };
+        unsafe { free(pair.cast()) };
     }
 }
 
@@ -101,6 +106,10 @@ impl<V, L, X, Y> Giver<V, L, X, Y> {
 
     pub(crate) fn latch(&self) -> &Latch<V, L> {
         &self.block().pair.latch
+    }
+
+    pub(crate) fn about(&self) -> &About {
+        &self.block().pair.head.seed.about
     }
 
     pub(crate) fn extra(&self) -> &X {
@@ -134,6 +143,7 @@ impl<V, L, X, Y: Work<V, L, X>> Giver<V, L, X, Y> {
     const CALLS: &'static Calls = &Calls {
         run: Self::run,
         abandon: Self::abandon,
+        free: Self::free,
     };
 
     /// As a greenlet's job.
@@ -141,23 +151,32 @@ impl<V, L, X, Y: Work<V, L, X>> Giver<V, L, X, Y> {
     where
         Self: 'a,
     {
-        let of = ManuallyDrop::new(self).0.cast();
+        let head = ManuallyDrop::new(self).0.cast();
         // SAFETY: the calls are for this type, and the giver is the job's from now on.
-        unsafe { Job::new(of, Self::CALLS) }
+        unsafe { Job::new(head) }
     }
 
     /// # Safety
     ///
     /// It was made of a giver by `into_job`, and this is the first call.
-    unsafe fn run(of: NonNull<()>, order: Order, slot: &JobSlot) {
-        Y::run(Giver(of.cast(), PhantomData), order, slot);
+    unsafe fn run(head: NonNull<Head>, order: Order, slot: &JobSlot) {
+        Y::run(Giver(head.cast(), PhantomData), order, slot);
     }
 
     /// # Safety
     ///
     /// It was made of a giver by `into_job`. If `run` was called, its frame never runs again.
-    unsafe fn abandon(of: NonNull<()>) {
-        Y::abandon(Giver(of.cast(), PhantomData));
+    unsafe fn abandon(head: NonNull<Head>) {
+        Y::abandon(Giver(head.cast(), PhantomData));
+    }
+
+    /// # Safety
+    ///
+    /// It is a block of these types whose `own` is gone, and nobody has it any more.
+    unsafe fn free(head: NonNull<Head>) {
+        // SAFETY: the caller's promise; `pair` took it from a `Box`.
+        let block = unsafe { Box::from_raw(head.cast::<Block<V, L, X, Y>>().as_ptr()) };
+        block.pair.latch.touch();
     }
 }
 
@@ -170,6 +189,10 @@ impl<V, L, X> Taker<V, L, X> {
     #[inline]
     pub(crate) fn latch(&self) -> &Latch<V, L> {
         &self.pair().latch
+    }
+
+    pub(crate) fn about(&self) -> &About {
+        &self.pair().head.seed.about
     }
 
     #[inline]
