@@ -55,18 +55,23 @@ impl Hub {
         watch::remove(&hub.inbox);
         let mail = hub.stop_mail();
         hub.inbox.close();
+        hub.end_idle();
         if hub.live.get() > 0 {
             hub.abandon();
             return refuse(mail);
         }
         hub.outside.close();
         refuse(mail);
-        debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
-        hub.sides.take_all().for_each(coroutine::end);
-        let workers = hub.workers.take_all().chain(hub.spare.take());
-        workers.for_each(coroutine::end);
         coroutine::reclaim_ended_hub(hub.origin.take(), hub.root.origin.take());
         stack::leave_thread();
+    }
+
+    /// Gives back all stacks that nobody uses.
+    fn end_idle(&self) {
+        debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
+        self.sides.take_all().for_each(coroutine::end);
+        let workers = self.workers.take_all().chain(self.spare.take());
+        workers.for_each(coroutine::end);
     }
 
     /// The thread ends with greenlets left: nobody may wake them, those who wait

@@ -39,6 +39,8 @@ impl Hub {
     #[cold]
     #[inline(never)]
     pub(super) fn idle(&'static self) {
+        // Whoever ran last may have ended, and records go with their stacks.
+        self.current.set(self.root());
         self.turn();
         if self.observed.get() & WATCHED != 0 {
             self.pulse.rest();

@@ -116,6 +116,7 @@ impl Hub {
     /// Gives back some of the stacks that have not been needed for a while: true if it has.
     /// Otherwise, when it should be asked again.
     pub(super) fn trim_stacks(&'static self) -> (bool, Option<Instant>) {
+        debug_assert!(self.at_root(), "the record that is current stays");
         let now = self.turn_began();
         // One that finds no hub ends.
         let hub = HUB.with(Cell::take);

@@ -16,12 +16,12 @@ use crate::sync::{Event, Queue, Semaphore};
 use crate::{Greenlet, HubHandle, JoinError, spawn, yield_now};
 use std::cell::RefCell;
 use std::fmt::Debug;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a thread has left behind: its inbox, and the word and address of each of its
-/// tasks, the root first.
+/// What a thread has left behind: its inbox, and the word and address of the root and of each
+/// greenlet that has not ended. The record of one that has goes with its stack.
 struct Left {
     inbox: *const Inbox,
     tasks: Vec<(*const Word, *const Address)>,
@@ -52,6 +52,16 @@ impl Left {
 /// On a hub: makes its greenlets, and ends the thread although they have not.
 struct Doomed(Rc<RefCell<Left>>);
 
+/// In a greenlet: it has not ended.
+struct Noted(Weak<RefCell<Left>>, usize);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let left = self.0.upgrade().expect("the hub goes on");
+        left.borrow_mut().tasks.remove(self.1);
+    }
+}
+
 impl Doomed {
     fn hub() -> Self {
         let inbox = Shared::as_ptr(park::hub().inbox());
@@ -74,6 +84,8 @@ impl Doomed {
         let left = self.0.clone();
         spawn(move || {
             Doomed::note(&left);
+            let at = left.borrow().tasks.len() - 1;
+            let _noted = Noted(Rc::downgrade(&left), at);
             drop(left);
             f()
         })
