@@ -192,8 +192,9 @@ macro_rules! __select {
     }};
     (@pick [] $default:tt) => { $default };
     (@pick [($out:ident ($pattern:pat) $body:tt) $($rest:tt)*] $default:tt) => {
-        if $out.is_some() {
-            let $pattern = $out.expect("the arm that was chosen");
+        if let ::std::option::Option::Some(result) = $out {
+            // A value, so that what is not named goes before the body.
+            let $pattern = ::std::convert::identity(result);
             $body
         } else {
             $crate::__select!(@pick [$($rest)*] $default)

@@ -128,6 +128,9 @@ fn bodies_stand_where_they_are_written() {
         assert_eq!(mine, Some(12));
         queue.shutdown();
         assert_eq!(first(&queue), Err(GetError::ShutDown));
+        // What is not named is gone by then.
+        let lock = Mutex::new(());
+        select! { lock(lock) => assert!(lock.try_lock().is_some()) }
         // What is given may be a temporary.
         let made = select! { get([&queue][0]) -> item => item, wait(&Event::new()) => Ok(0) };
         assert_eq!(made, Err(GetError::ShutDown));
