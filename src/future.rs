@@ -251,7 +251,7 @@ impl<T> WatchReader<'_, T> {
     /// assert_eq!(greenlet::block_on(reader.changed_async()), Ok(()));
     /// ```
     pub fn changed_async(&mut self) -> impl Future<Output = Result<(), WatchError>> {
-        Wait::new(self.select_wait().0)
+        Wait::new(self.changed_arm())
     }
 }
 
@@ -271,6 +271,6 @@ impl<T: Clone> BroadcastReader<'_, T> {
     /// assert_eq!(greenlet::block_on(reader.get_async()), Ok(1));
     /// ```
     pub fn get_async(&mut self) -> impl Future<Output = Result<T, BroadcastError>> {
-        Wait::new(self.select_get().0)
+        Wait::new(self.get_arm())
     }
 }

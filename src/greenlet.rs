@@ -240,6 +240,7 @@ impl<T> Greenlet<T> {
         self.taker.latch()
     }
 
+    #[inline]
     pub(crate) fn source(&self) -> &impl Source {
         self.latch().source()
     }

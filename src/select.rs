@@ -4,7 +4,7 @@ use crate::error::JoinError;
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::sync::thread_cell;
-use crate::rt::wait::{self, Choice, HasSource, Ready, Source};
+use crate::rt::wait::{self, Choice, HasSource, Intent, Ready, Source};
 use crate::sync::MutexGuard;
 use std::cell::Cell;
 use std::time::Duration;
@@ -37,6 +37,9 @@ use std::time::Duration;
 /// whose number stands in it until it has made its guard, but the word of a lock that is read
 /// says only how many read it, and one who came again for a guard would stand behind a writer.
 /// Have a greenlet take it, and `join` that.
+///
+/// At first each is tried as its `_nowait` or `try_` form, which costs what those cost. Only if
+/// none can be done does the caller get in all the lines at once.
 ///
 /// An operation that is not chosen leaves no trace: no item is taken, no permit, no place in
 /// line. An item that was to be put is in its `Option` again, also if a kill or an expiry ends
@@ -149,36 +152,52 @@ macro_rules! __select {
         {
             #[allow(unused_imports)]
             use $crate::{Waitable as _, select::Lockable as _};
-            match $crate::__select!(@arms $mode $limit [$(($arm $op))+] []) {
-                (::std::option::Option::None, ..) => $default,
-                (::std::option::Option::Some(mut won), ($($out,)+)) => {
-                    $crate::__select!(@pick won [$(($out $pattern $body))+])
-                }
+            match $crate::__select!(@intents $mode $limit [$(($arm $out $op))+] []) {
+                ($($out,)+) => $crate::__select!(@pick [$(($out $pattern $body))+] $default),
             }
         }
     };
-    (@arms $mode:ident $limit:tt [($arm:ident ($op:ident $($arg:expr),+)) $($rest:tt)*] [$($done:ident)*]) => {
+    (@intents $mode:ident $limit:tt [($arm:ident $out:ident ($op:ident $($arg:expr),+)) $($rest:tt)*]
+        [$($done:tt)*]) => {
         match $crate::__select!(@op $op $($arg),+) {
-            mut $arm => $crate::__select!(@arms $mode $limit [$($rest)*] [$($done)* $arm]),
+            mut $arm => $crate::__select!(@intents $mode $limit [$($rest)*] [$($done)* ($arm $out)]),
         }
     };
-    (@arms $mode:ident $limit:tt [] [$($arm:ident)+]) => {{
-        let won = $crate::select::$mode([$($arm.listed()),+], $limit);
-        let mut index = 0;
-        (won, ($($arm.end(won, &mut index),)+))
+    // One of `out` becomes `Some`, or none: first without waiting, and if that may be, by it.
+    (@intents $mode:ident $limit:tt [] [$(($arm:ident $out:ident))+]) => {{
+        let limit = $limit;
+        let mut turns = $crate::select::$mode([$(::std::stringify!($arm)),+].len());
+        $(let mut $out = ::std::option::Option::None;)+
+        'tries: loop {
+            $(if turns.comes() {
+                $out = $arm.attempt();
+                if $out.is_some() {
+                    break 'tries;
+                }
+            })+
+            if turns.again() {
+                continue;
+            }
+            if limit.is_any() {
+                $(let mut $arm = $arm.arm();)+
+                let won = $crate::select::wait([$($arm.listed()),+], &turns, limit);
+                let mut number = 0;
+                $(if $arm.has_won(won, &mut number) {
+                    $out = ::std::option::Option::Some($arm.end());
+                })+
+            }
+            break;
+        }
+        ($($out,)+)
     }};
-    (@pick $won:ident [($out:ident ($pattern:pat) $body:tt)]) => {{
-        let _ = &mut $won;
-        let $pattern = $out.expect("the arm that was chosen");
-        $body
-    }};
-    (@pick $won:ident [($out:ident ($pattern:pat) $body:tt) $($rest:tt)+]) => {
-        if $won == 0 {
-            let $pattern = $out.expect("the arm that was chosen");
+    (@pick [] $default:tt) => { $default };
+    (@pick [($out:ident ($pattern:pat) $body:tt) $($rest:tt)*] $default:tt) => {
+        if let ::std::option::Option::Some(result) = $out {
+            // A value, so that what is not named goes before the body.
+            let $pattern = ::std::convert::identity(result);
             $body
         } else {
-            $won -= 1;
-            $crate::__select!(@pick $won [$($rest)+])
+            $crate::__select!(@pick [$($rest)*] $default)
         }
     };
 
@@ -205,31 +224,66 @@ pub const NOT: Wait = Wait(None);
 pub const EVER: Wait = Wait(Some(Limit::Never));
 
 #[doc(hidden)]
+#[inline(always)]
 pub fn within(limit: Duration) -> Wait {
     Wait(Some(Limit::After(limit)))
 }
 
-/// An arm, as the macro has it.
+impl Wait {
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn is_any(self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// An arm, as the macro has it while it tries.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
-pub struct Arm<C>(pub(crate) C);
+pub struct Arm<I>(pub(crate) I);
+
+impl<I: Intent> Arm<I> {
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn attempt(&mut self) -> Option<I::Output> {
+        self.0.attempt()
+    }
+
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn arm(&mut self) -> Waiting<impl Choice<Output = I::Output>> {
+        Waiting(self.0.arm())
+    }
+}
+
+/// An arm, as the macro has it while it waits.
+#[doc(hidden)]
+#[allow(missing_debug_implementations)]
+pub struct Waiting<C>(C);
 
 /// An arm of whatever kind.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub struct Listed<'a>(&'a mut dyn wait::Arm);
 
-impl<C: Choice> Arm<C> {
+impl<C: Choice> Waiting<C> {
     #[doc(hidden)]
     pub fn listed(&mut self) -> Listed<'_> {
         Listed(&mut self.0)
     }
 
-    /// The result, if this was the one; and the next one's index.
+    /// Whether this was the one; and the next one's number.
     #[doc(hidden)]
-    pub fn end(mut self, won: Option<usize>, index: &mut usize) -> Option<C::Output> {
-        *index += 1;
-        (won == Some(*index - 1)).then(|| self.0.end())
+    #[inline(always)]
+    pub fn has_won(&self, won: Option<usize>, number: &mut usize) -> bool {
+        *number += 1;
+        won == Some(*number - 1)
+    }
+
+    #[doc(hidden)]
+    #[inline]
+    pub fn end(&mut self) -> C::Output {
+        self.0.end()
     }
 }
 
@@ -239,7 +293,7 @@ pub trait Lockable {
     type Inside: ?Sized;
 
     #[doc(hidden)]
-    fn select_lock(&self) -> Arm<impl Choice<Output = MutexGuard<'_, Self::Inside>>>;
+    fn select_lock(&self) -> Arm<impl Intent<Output = MutexGuard<'_, Self::Inside>>>;
 }
 
 /// The end of a greenlet whose handle is in there.
@@ -247,10 +301,10 @@ pub trait Lockable {
 #[track_caller]
 pub fn join<T>(
     handle: &mut Option<Greenlet<T>>,
-) -> Arm<impl Choice<Output = Result<T, JoinError>>> {
+) -> Arm<impl Intent<Output = Result<T, JoinError>>> {
     let there = handle.as_ref().expect("there is a handle to be joined");
     there.refuse_self();
-    Arm(Ready::new(Joined(handle)))
+    Arm(Joined(handle))
 }
 
 struct Joined<'a, T>(&'a mut Option<Greenlet<T>>);
@@ -270,28 +324,78 @@ impl<T> HasSource for Joined<'_, T> {
     }
 }
 
+impl<T> Intent for Joined<'_, T> {
+    type Output = Result<T, JoinError>;
+
+    fn attempt(&mut self) -> Option<Self::Output> {
+        self.source().is_ready().then(|| Joined(self.0).end())
+    }
+
+    fn arm(&mut self) -> impl Choice<Output = Self::Output> {
+        Ready::new(Joined(self.0))
+    }
+}
+
 thread_cell! {
     /// Where the next fair select of this thread begins.
     static TURN: Cell<usize> = Cell::new(0);
 }
 
+/// Whose turn it is to be tried: from the first in turn to the last, and again from the
+/// beginning up to there.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Turns {
+    first: usize,
+    next: usize,
+    again: bool,
+}
+
 #[doc(hidden)]
 #[inline(always)]
-#[track_caller]
-pub fn fair<const N: usize>(arms: [Listed<'_>; N], wait: Wait) -> Option<usize> {
+pub fn fair(n: usize) -> Turns {
     let turn = TURN.with(|turn| turn.replace(turn.get().wrapping_add(1)));
-    run(arms, turn % N, wait)
+    Turns::new(turn % n)
+}
+
+#[doc(hidden)]
+#[inline(always)]
+pub fn biased(_n: usize) -> Turns {
+    Turns::new(0)
+}
+
+impl Turns {
+    #[inline(always)]
+    fn new(first: usize) -> Self {
+        Turns {
+            first,
+            next: 0,
+            again: false,
+        }
+    }
+
+    /// Whether that of the next arm comes now. The macro asks for each, in the order in which
+    /// they are written.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn comes(&mut self) -> bool {
+        let index = self.next;
+        self.next += 1;
+        (index < self.first) == self.again
+    }
+
+    /// Whether some are left, to be asked for once more.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn again(&mut self) -> bool {
+        self.next = 0;
+        !std::mem::replace(&mut self.again, true) && self.first > 0
+    }
 }
 
 #[doc(hidden)]
 #[inline(always)]
 #[track_caller]
-pub fn biased<const N: usize>(arms: [Listed<'_>; N], wait: Wait) -> Option<usize> {
-    run(arms, 0, wait)
-}
-
-#[inline(always)]
-#[track_caller]
-fn run<const N: usize>(arms: [Listed<'_>; N], first: usize, wait: Wait) -> Option<usize> {
-    wait::select("select", &mut arms.map(|arm| arm.0), first, wait.0)
+pub fn wait<const N: usize>(arms: [Listed<'_>; N], turns: &Turns, wait: Wait) -> Option<usize> {
+    wait::select("select", &mut arms.map(|arm| arm.0), turns.first, wait.0?)
 }

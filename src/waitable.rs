@@ -3,7 +3,7 @@
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
 use crate::rt::park::Party;
-use crate::rt::wait::{self, Ready, Source};
+use crate::rt::wait::{self, Source};
 use crate::select::Arm;
 use crate::sync::{AsyncResult, Event, Latch};
 use crate::unsync;
@@ -26,13 +26,14 @@ use std::time::Duration;
 pub trait Waitable: sealed::Sealed {
     /// For [`select!`](crate::select!).
     #[doc(hidden)]
-    fn select_wait(&self) -> Arm<Ready<Part<'_>>> {
-        Arm(Ready::new(self.source()))
+    #[inline]
+    fn select_wait(&self) -> Arm<Part<'_>> {
+        Arm(self.source())
     }
 }
 
 mod sealed {
-    use crate::rt::wait::{HasSource, Source};
+    use crate::rt::wait::{Choice, HasSource, Intent, Ready, Source};
 
     pub trait Sealed {
         #[doc(hidden)]
@@ -53,6 +54,19 @@ mod sealed {
 
         fn end(self) {}
     }
+
+    impl Intent for Part<'_> {
+        type Output = ();
+
+        #[inline]
+        fn attempt(&mut self) -> Option<()> {
+            self.0.is_ready().then_some(())
+        }
+
+        fn arm(&mut self) -> impl Choice<Output = ()> {
+            Ready::new(Part(self.0))
+        }
+    }
 }
 pub(crate) use sealed::Part;
 
@@ -60,6 +74,7 @@ pub(crate) use sealed::Part;
 macro_rules! waitable {
     ($([$($of:ident)*] $Type:ty,)*) => {$(
         impl<$($of),*> sealed::Sealed for $Type {
+            #[inline]
             fn source(&self) -> Part<'_> {
                 Part(self.source())
             }

@@ -242,6 +242,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sync/queue/core", &["rt", "sync/queue", "sync/statistics"]),
+    ("sync/queue/arms", &["rt", "sync/queue"]),
     ("sync/queue/futures", &["rt", "sync/queue"]),
     ("sync/queue/slot", &["rt", "sync/queue"]),
     ("sync/queue/many", &["rt", "sync/queue"]),

@@ -12,7 +12,7 @@ use greenlet::sync::{
 };
 use greenlet::testing::Simulation;
 use greenlet::{
-    Greenlet, HubHandle, Local, join_all, no_switch, run, scope, sleep, spawn, wait_all,
+    Greenlet, HubHandle, Local, join_all, no_switch, run, scope, select, sleep, spawn, wait_all,
     wait_all_timeout, wait_any, wait_any_timeout, yield_now,
 };
 
@@ -129,6 +129,20 @@ fn joining_oneself() {
     with_own_handle(|me| at!("its own end", me.wait()));
     with_own_handle(|me| at!("its own end", me.wait_timeout(LONG)));
     with_own_handle(|me| at!("its own end", join_all([me])));
+}
+
+#[test]
+#[rustfmt::skip] // Each on one line, which is what is looked at.
+fn a_select_of_what_cannot_be() {
+    let (queue, permits) = (Queue::unbounded(), BoundedSemaphore::new(1));
+    let (mut item, mut handle) = (None::<u8>, None::<Greenlet<()>>);
+    at!("an item to be put", select! { put(queue, &mut item) -> _ => {} });
+    at!("a handle to be joined", select! { join(&mut handle) -> _ => {} });
+    at!("never has more than 1", select! { acquire_many(permits, 2) -> _ => {} });
+    with_own_handle(|me| {
+        let mut me = Some(me);
+        at!("its own end", select! { join(&mut me) -> _ => {} });
+    });
 }
 
 #[test]

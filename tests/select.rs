@@ -9,6 +9,7 @@ use greenlet::{
     Waitable, as_completed, now, select, select_biased, sleep, spawn, timeout, yield_now,
 };
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,6 +128,9 @@ fn bodies_stand_where_they_are_written() {
         assert_eq!(mine, Some(12));
         queue.shutdown();
         assert_eq!(first(&queue), Err(GetError::ShutDown));
+        // What is not named is gone by then.
+        let lock = Mutex::new(());
+        select! { lock(lock) => assert!(lock.try_lock().is_some()) }
         // What is given may be a temporary.
         let made = select! { get([&queue][0]) -> item => item, wait(&Event::new()) => Ok(0) };
         assert_eq!(made, Err(GetError::ShutDown));
@@ -157,6 +161,87 @@ fn fair_and_biased() {
             assert_eq!(i, Ok(1));
         }
     });
+}
+
+/// Also where nothing is waited for.
+#[test]
+fn all_are_tried_whosever_turn_it_is() {
+    Simulation::new().run(|| {
+        let queues = [0; 3].map(|_| Queue::unbounded());
+        let [a, b, c] = &queues;
+        for (i, ready) in queues.iter().enumerate() {
+            for _ in 0..10 {
+                ready.put(i).unwrap();
+                let got = select! {
+                    get(a) -> i => i,
+                    get(b) -> i => i,
+                    get(c) -> i => i,
+                    default => unreachable!(),
+                };
+                assert_eq!(got, Ok(i));
+            }
+        }
+    });
+}
+
+/// What is given is looked at once, in the order in which it is written, before anything is tried.
+#[test]
+fn arguments_come_first_and_in_order() {
+    Simulation::new().run(|| {
+        let (ready, empty, order) = (Queue::unbounded(), Queue::rendezvous(), Cell::new(0));
+        let at = |n: u32| assert_eq!(order.replace(n + 1), n);
+        ready.put(1).unwrap();
+        for item in [Some(Ok(1)), None] {
+            let mut mine = Some(2);
+            let before = order.replace(0);
+            assert_eq!(before, if item.is_some() { 0 } else { 4 });
+            let got = select! {
+                get({ at(0); &ready }) -> item => Some(item),
+                put({ at(1); &empty }, { at(2); &mut mine }) -> _ => unreachable!(),
+                default({ at(3); ms(1) }) => None,
+            };
+            assert_eq!((got, mine), (item, Some(2)));
+        }
+        assert_eq!(order.get(), 4);
+    });
+}
+
+/// What cannot be is said whichever arm could go, and nothing is done.
+#[test]
+fn what_is_wrong_is_said_whichever_arm_could_go() {
+    let queue = Queue::unbounded();
+    queue.put(1).unwrap();
+    let said = |select: &dyn Fn()| {
+        let panicked = catch_unwind(AssertUnwindSafe(select)).unwrap_err();
+        assert_eq!(queue.len(), 1);
+        match panicked.downcast::<String>() {
+            Ok(text) => *text,
+            Err(text) => text.downcast::<&str>().unwrap().to_string(),
+        }
+    };
+    let to = Queue::rendezvous();
+    let empty = said(&|| {
+        select_biased! { get(queue) -> _ => {}, put(to, &mut None::<u8>) -> _ => {} }
+    });
+    assert!(empty.contains("an item to be put"), "{empty}");
+    let no_handle = said(&|| {
+        select_biased! {
+            get(queue) -> _ => {},
+            join(&mut None::<greenlet::Greenlet<()>>) -> _ => {}
+        }
+    });
+    assert!(no_handle.contains("a handle to be joined"), "{no_handle}");
+    let permits = BoundedSemaphore::new(2);
+    let too_many = said(&|| {
+        select_biased! { get(queue) -> _ => {}, acquire_many(permits, 3) -> _ => {} }
+    });
+    assert!(too_many.contains("never has more than 2"), "{too_many}");
+    let lock = Mutex::new(());
+    let held = lock.lock();
+    let own = said(&|| select_biased! { get(queue) -> _ => {}, lock(lock) -> _ => {} });
+    assert!(own.contains("holds this lock already"), "{own}");
+    drop(held);
+    assert!(format!("{to:?}{permits:?}").contains("waiting: 0"));
 }
 
 /// In each line it stands where it came.
@@ -344,8 +429,9 @@ fn no_wait_while_panicking() {
     impl Drop for Late {
         fn drop(&mut self) {
             let queue = Queue::<u8>::unbounded();
+            let before = now();
             let refused = select! { get(queue) -> _ => false, default(ms(5)) => true };
-            self.0.set(refused);
+            self.0.set(refused && now() == before);
         }
     }
     Simulation::new().run(|| {

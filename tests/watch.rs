@@ -597,6 +597,12 @@ fn as_a_future_and_in_a_select() {
             assert_eq!(told.as_mut().poll(&mut context), Poll::Ready(Ok(())));
         }
         assert!(!reader.has_changed());
+        // At once, and once.
+        watch.set(9).unwrap();
+        for told in [Some(Ok(())), None] {
+            let now = select! { wait(reader) -> changed => Some(changed), default => None };
+            assert_eq!(now, told);
+        }
         // A setter, and somebody who puts.
         let chosen = scope(|s| {
             s.spawn(|| {

@@ -47,7 +47,7 @@ pub(crate) use future::{Wait, ready};
 pub(crate) use latch::Latch;
 pub(crate) use pair::{Giver, Taker, Work, pair};
 pub(crate) use raw::{raw_lock_of, raw_reentrant_of, raw_rwlock_of};
-pub(crate) use select::{Arm, Choice, HasSource, Operation, Ready, Then, select};
+pub(crate) use select::{Arm, Choice, HasSource, Intent, Operation, Ready, Then, select};
 pub(crate) use side::Side;
 
 use super::clock::Limit;

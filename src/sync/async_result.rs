@@ -272,6 +272,7 @@ impl<T, E> AsyncResult<T, E> {
         }
     }
 
+    #[inline]
     pub(crate) fn source(&self) -> &impl Source {
         self.latch.source()
     }

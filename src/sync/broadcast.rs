@@ -11,7 +11,7 @@ use super::statistics::BroadcastStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{Choice, End, Monitor, Operation, State, Then, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Intent, Monitor, Operation, State, Then, WaitList, Waiters};
 use crate::select::Arm;
 use std::collections::VecDeque;
 use std::fmt;
@@ -566,7 +566,16 @@ impl<T> BroadcastReader<'_, T> {
 
     /// For [`select!`](crate::select!).
     #[doc(hidden)]
-    pub fn select_get(&mut self) -> Arm<impl Choice<Output = Result<T, BroadcastError>>>
+    #[inline(always)]
+    pub fn select_get(&mut self) -> Arm<impl Intent<Output = Result<T, BroadcastError>>>
+    where
+        T: Clone,
+    {
+        Arm(Getting(self))
+    }
+
+    /// A [`get`](Self::get) as an arm.
+    pub(crate) fn get_arm(&mut self) -> impl Choice<Output = Result<T, BroadcastError>>
     where
         T: Clone,
     {
@@ -580,7 +589,25 @@ impl<T> BroadcastReader<'_, T> {
             |()| (),
             |()| (),
         );
-        Arm(Then::new(arm, move || broadcast.get_at(next)))
+        Then::new(arm, move || broadcast.get_at(next))
+    }
+}
+
+/// To get the next item.
+struct Getting<'a, 'b, T>(&'a mut BroadcastReader<'b, T>);
+
+impl<T: Clone> Intent for Getting<'_, '_, T> {
+    type Output = Result<T, BroadcastError>;
+
+    fn attempt(&mut self) -> Option<Self::Output> {
+        match self.0.get_nowait() {
+            Err(BroadcastError::Empty) => None,
+            got => Some(got),
+        }
+    }
+
+    fn arm(&mut self) -> impl Choice<Output = Self::Output> {
+        self.0.get_arm()
     }
 }
 

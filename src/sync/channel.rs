@@ -3,7 +3,7 @@
 use super::errors::{GetError, PutError};
 use super::queue::{Iter, Queue, Slot, TryIter};
 use crate::rt::task::Site;
-use crate::rt::wait::Choice;
+use crate::rt::wait::Intent;
 use crate::select::Arm;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -242,10 +242,12 @@ impl<T> Sender<T> {
 
     /// For [`select!`](crate::select!).
     #[doc(hidden)]
+    #[inline(always)]
+    #[track_caller]
     pub fn select_put<'a>(
         &'a self,
         item: &'a mut Option<T>,
-    ) -> Arm<impl Choice<Output = Result<(), PutError<T>>> + 'a> {
+    ) -> Arm<impl Intent<Output = Result<(), PutError<T>>> + 'a> {
         self.queue.select_put(item)
     }
 }
@@ -271,7 +273,8 @@ impl<T> Receiver<T> {
 
     /// For [`select!`](crate::select!).
     #[doc(hidden)]
-    pub fn select_get(&self) -> Arm<impl Choice<Output = Result<T, GetError>>> {
+    #[inline(always)]
+    pub fn select_get(&self) -> Arm<impl Intent<Output = Result<T, GetError>>> {
         self.queue.select_get()
     }
 }

@@ -66,8 +66,9 @@ impl Waiters<(), Flavour> for Flag {
 }
 
 impl Readiness<Flavour> for Flag {
-    fn is_ready(&self) -> bool {
-        self.set
+    #[inline]
+    fn is_ready(number: usize) -> bool {
+        number != 0
     }
 }
 
@@ -205,6 +206,7 @@ impl Event {
         }
     }
 
+    #[inline]
     pub(crate) fn source(&self) -> &impl Source {
         &self.monitor
     }

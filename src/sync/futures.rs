@@ -98,7 +98,7 @@ macro_rules! semaphore {
             /// ```
             #[track_caller]
             pub fn acquire_many_async(&self, n: usize) -> impl Future<Output = Permit<'_>> {
-                Wait::new(self.select_acquire(n).0)
+                Wait::new(self.acquire_arm(n))
             }
 
             /// [`acquire_owned`](Self::acquire_owned) as a future that shares the semaphore.

@@ -76,8 +76,9 @@ impl Waiters<()> for Count {
 }
 
 impl Readiness for Count {
-    fn is_ready(&self) -> bool {
-        self.count == 0
+    #[inline]
+    fn is_ready(number: usize) -> bool {
+        number == 0
     }
 }
 
@@ -266,11 +267,12 @@ impl Latch {
             return true;
         }
         let site = Site::here(operation);
-        let decide = |state: &mut Count, _: &mut _, _: &mut ()| state.is_ready().then_some(true);
+        let decide = |state: &mut Count, _: &mut _, _: &mut ()| (state.count == 0).then_some(true);
         let finish = |end: End, ()| end.in_time(&site, &limit);
         self.monitor.wait(&site, &limit, (), decide, finish)
     }
 
+    #[inline]
     pub(crate) fn source(&self) -> &impl Source {
         &self.monitor
     }

@@ -5,7 +5,9 @@ use crate::rt::clock::Limit;
 use crate::rt::park::{self, Mask};
 use crate::rt::sync::{Constant, constant};
 use crate::rt::task::Site;
-use crate::rt::wait::{self, Choice, End, Monitor, Operation, State, Then, WaitList, Waiters};
+use crate::rt::wait::{
+    self, Choice, End, Intent, Monitor, Operation, State, Then, WaitList, Waiters,
+};
 use crate::select::{Arm, Lockable};
 use lock_api::GuardNoSend;
 use std::fmt;
@@ -235,15 +237,10 @@ impl RawMutex {
     }
 
     /// Locking as an arm of a select: it reserves the lock, which the caller then takes.
-    #[track_caller]
     fn lock_arm(&self) -> impl Choice<Output = ()> {
-        let id = park::id();
-        if self.monitor.number() == id {
-            held_already("select");
-        }
         Operation::new(
             &self.monitor,
-            id | RESERVED,
+            park::id() | RESERVED,
             |line, _| line.holder == 0,
             |line, _, mine| line.take(*mine).then_some(()),
             |_| (),
@@ -276,9 +273,29 @@ impl<T: ?Sized> Lockable for Mutex<T> {
     type Inside = T;
 
     #[track_caller]
-    fn select_lock(&self) -> Arm<impl Choice<Output = MutexGuard<'_, T>>> {
-        let guard = || self.try_lock().expect("the lock is reserved for this");
-        Arm(Then::new(wait::raw_lock_of(self).lock_arm(), guard))
+    fn select_lock(&self) -> Arm<impl Intent<Output = MutexGuard<'_, T>>> {
+        if wait::raw_lock_of(self).monitor.number() == park::id() {
+            held_already("select");
+        }
+        Arm(Locking(self))
+    }
+}
+
+/// To lock it.
+struct Locking<'a, T: ?Sized>(&'a Mutex<T>);
+
+impl<'a, T: ?Sized> Intent for Locking<'a, T> {
+    type Output = MutexGuard<'a, T>;
+
+    #[inline]
+    fn attempt(&mut self) -> Option<MutexGuard<'a, T>> {
+        self.0.try_lock()
+    }
+
+    fn arm(&mut self) -> impl Choice<Output = MutexGuard<'a, T>> {
+        let mutex = self.0;
+        let guard = || mutex.try_lock().expect("the lock is reserved for this");
+        Then::new(wait::raw_lock_of(mutex).lock_arm(), guard)
     }
 }
 

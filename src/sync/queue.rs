@@ -1,5 +1,6 @@
 //! Queues: first in first out, last in first out, smallest first.
 
+mod arms;
 mod core;
 mod futures;
 mod many;
@@ -7,6 +8,7 @@ mod slot;
 
 pub use slot::Slot;
 
+use self::arms::{Getting, Putting};
 use self::core::{Core, Ranked};
 use super::Flavour;
 use super::errors::{GetError, PutError};
@@ -14,7 +16,7 @@ use super::statistics::QueueStatistics;
 use crate::rt::clock::Limit;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::Choice;
+use crate::rt::wait::{Choice, Intent};
 use crate::select::Arm;
 use std::collections::VecDeque;
 use std::fmt;
@@ -71,18 +73,24 @@ macro_rules! queue {
         impl<T: $($bound)*> $Name<T> {
             /// For [`select!`](crate::select!).
             #[doc(hidden)]
-            pub fn select_get(&self) -> Arm<impl Choice<Output = Result<T, GetError>>> {
-                Arm(self.core.get_arm())
+            #[inline(always)]
+            pub fn select_get(&self) -> Arm<impl Intent<Output = Result<T, GetError>>> {
+                Arm(Getting(&self.core))
             }
 
             /// For [`select!`](crate::select!).
             #[doc(hidden)]
+            #[inline(always)]
+            #[track_caller]
             pub fn select_put<'a>(
                 &'a self,
                 item: &'a mut Option<T>,
-            ) -> Arm<impl Choice<Output = Result<(), PutError<T>>> + 'a> {
-                let offer = item.take().expect("there is an item to be put");
-                Arm(self.core.put_arm(offer, |back| *item = Some(back)))
+            ) -> Arm<impl Intent<Output = Result<(), PutError<T>>> + 'a> {
+                Arm(Putting::new(&self.core, item))
+            }
+
+            pub(crate) fn get_arm(&self) -> impl Choice<Output = Result<T, GetError>> {
+                self.core.get_arm()
             }
 
             pub(crate) fn put_arm(&self, item: T) -> impl Choice<Output = Result<(), PutError<T>>> {

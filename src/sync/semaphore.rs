@@ -7,7 +7,7 @@ use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Intent, Monitor, Operation, State, WaitList, Waiters};
 use crate::select::Arm;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -128,9 +128,7 @@ impl Permits {
     }
 
     /// An acquire as an arm of a select.
-    #[track_caller]
     fn acquire_arm(&self, n: usize) -> impl Choice<Output = Permit<'_>> {
-        self.check_need(n);
         let permit = move || Permit { permits: self, n };
         Operation::new(
             &self.monitor,
@@ -223,6 +221,26 @@ impl Permits {
             .field("available", &available)
             .field("waiting", &waiting)
             .finish()
+    }
+}
+
+/// To acquire so many.
+struct Acquiring<'a> {
+    permits: &'a Permits,
+    n: usize,
+}
+
+impl<'a> Intent for Acquiring<'a> {
+    type Output = Permit<'a>;
+
+    #[inline]
+    fn attempt(&mut self) -> Option<Permit<'a>> {
+        let Acquiring { permits, n } = *self;
+        permits.try_acquire(n).then(|| Permit { permits, n })
+    }
+
+    fn arm(&mut self) -> impl Choice<Output = Permit<'a>> {
+        self.permits.acquire_arm(self.n)
     }
 }
 
@@ -344,8 +362,16 @@ macro_rules! semaphore {
             /// For [`select!`](crate::select!).
             #[doc(hidden)]
             #[track_caller]
-            pub fn select_acquire(&self, n: usize) -> Arm<impl Choice<Output = Permit<'_>>> {
-                Arm(self.permits.acquire_arm(n))
+            pub fn select_acquire(&self, n: usize) -> Arm<impl Intent<Output = Permit<'_>>> {
+                self.permits.check_need(n);
+                let permits = &self.permits;
+                Arm(Acquiring { permits, n })
+            }
+
+            #[track_caller]
+            pub(crate) fn acquire_arm(&self, n: usize) -> impl Choice<Output = Permit<'_>> {
+                self.permits.check_need(n);
+                self.permits.acquire_arm(n)
             }
 
             /// How many permits are free now.

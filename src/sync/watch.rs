@@ -24,7 +24,7 @@ use crate::rt::clock::Limit;
 use crate::rt::park::Party;
 use crate::rt::sync::const_fn;
 use crate::rt::task::Site;
-use crate::rt::wait::{Choice, End, Monitor, Operation, State, Then, WaitList, Waiters};
+use crate::rt::wait::{Choice, End, Intent, Monitor, Operation, State, Then, WaitList, Waiters};
 use crate::select::Arm;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -429,12 +429,18 @@ impl<T> Watch<T> {
             End::Notified => self.told(had),
             End::Expired | End::Refused => Err(WatchError::Unchanged),
         };
-        let news = news(self.monitor.number(), had);
-        *seen = match news {
-            Some(news) => news?,
-            None => self.monitor.wait(site, limit, (), decide, finish)?,
-        };
+        if let Some(told) = self.try_changed(seen) {
+            return told;
+        }
+        *seen = self.monitor.wait(site, limit, (), decide, finish)?;
         Ok(())
+    }
+
+    /// What there is for one who has seen that version, without waiting for it.
+    #[inline]
+    fn try_changed(&self, seen: &mut usize) -> Option<Result<(), WatchError>> {
+        let news = news(self.monitor.number(), *seen)?;
+        Some(news.map(|version| *seen = version))
     }
 
     /// What one was woken for. There are news, unless the version has come round in between.
@@ -582,7 +588,13 @@ impl<T> WatchReader<'_, T> {
 
     /// For [`select!`](crate::select!): [`changed`](Self::changed).
     #[doc(hidden)]
-    pub fn select_wait(&mut self) -> Arm<impl Choice<Output = Result<(), WatchError>>> {
+    #[inline(always)]
+    pub fn select_wait(&mut self) -> Arm<impl Intent<Output = Result<(), WatchError>>> {
+        Arm(Hearing(self))
+    }
+
+    /// A [`changed`](Self::changed) as an arm.
+    pub(crate) fn changed_arm(&mut self) -> impl Choice<Output = Result<(), WatchError>> {
         let (watch, seen) = (&*self.watch, &mut self.seen);
         let had = *seen;
         let arm = Operation::new(
@@ -593,10 +605,10 @@ impl<T> WatchReader<'_, T> {
             |()| (),
             |()| (),
         );
-        Arm(Then::new(arm, move || {
+        Then::new(arm, move || {
             *seen = watch.told(had)?;
             Ok(())
-        }))
+        })
     }
 
     /// A clone of the value, which counts as seen. Waits for one who changes it now.
@@ -713,6 +725,23 @@ impl<T> WatchReader<'_, T> {
             drop(value);
             watch.changed(seen, &site, &limit)?;
         }
+    }
+}
+
+/// To hear of a change.
+struct Hearing<'a, 'b, T>(&'a mut WatchReader<'b, T>);
+
+impl<T> Intent for Hearing<'_, '_, T> {
+    type Output = Result<(), WatchError>;
+
+    #[inline]
+    fn attempt(&mut self) -> Option<Self::Output> {
+        let reader = &mut *self.0;
+        reader.watch.try_changed(&mut reader.seen)
+    }
+
+    fn arm(&mut self) -> impl Choice<Output = Self::Output> {
+        self.0.changed_arm()
     }
 }
 

@@ -19,7 +19,7 @@ use super::model::Ms;
 use super::plan::{Arms, Deliberate, Lim, Op, Plan};
 use super::primitives::Kind;
 use super::selects::{
-    self, ACQUIRE, Chosen, EVENTS, GET, PUT, RESULTS, biased, choose, choose_polled, poll,
+    self, ACQUIRE, Chosen, EVENTS, GET, PUT, RESULTS, choose, choose_polled, poll, wait_for,
 };
 use greenlet::sync::{
     AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, OwnedPermit, Permit, PriorityQueue,

@@ -6,7 +6,7 @@ use super::model::{Grant, Model};
 use super::plan::{Arms, Lim};
 use super::sync::{GetError, Permit, PutError};
 use super::world::{AnyPermit, AnyQueue, Held, Here, Put, Token, World, ms, queue};
-use greenlet::select::{self, Listed, Wait};
+use greenlet::select::{self, Listed, Turns, Wait};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -36,13 +36,13 @@ pub(crate) fn limit(limit: Lim, ms: impl Fn(u64) -> std::time::Duration) -> Wait
 }
 
 /// The number of arms is part of a select's type.
-pub(crate) fn biased(listed: Vec<Listed<'_>>, wait: Wait) -> Option<usize> {
+pub(crate) fn wait_for(listed: Vec<Listed<'_>>, turns: &Turns, limit: Wait) -> Option<usize> {
     macro_rules! of {
         ($($n:literal)+) => {
             match listed.len() {
                 $($n => {
                     let arms = <[Listed<'_>; $n]>::try_from(listed);
-                    select::biased(arms.ok().expect("so many"), wait)
+                    select::wait(arms.ok().expect("so many"), turns, limit)
                 })+
                 n => unreachable!("{n} arms"),
             }
@@ -64,42 +64,64 @@ pub(crate) fn poll<F: Future>(future: F) -> Option<F::Output> {
 macro_rules! choose {
     ($queue:expr, $world:expr, $arms:expr, $item:expr, $n:expr, $wait:expr) => {{
         use greenlet::Waitable as _;
-        let (kinds, n) = ($arms.kinds(), $n);
+        let (kinds, n, limit) = ($arms.kinds(), $n, $wait);
         let mut get = $queue.select_get();
         let mut put = $item.is_some().then(|| $queue.select_put(&mut $item));
         let mut plain = $world.plain.select_acquire(n[0]);
         let mut bounded = $world.bounded.select_acquire(n[1]);
         let mut waits = [0, 1].map(|e| $world.events[e].select_wait());
         let mut results = [0, 1].map(|r| $world.results[r].select_wait());
-        let ([w, x], [r, s]) = (&mut waits, &mut results);
-        let mut all = [
-            Some(get.listed()),
-            put.as_mut().map(|put| put.listed()),
-            Some(match $arms.semaphore {
-                0 => plain.listed(),
-                _ => bounded.listed(),
-            }),
-            Some(w.listed()),
-            Some(x.listed()),
-            Some(r.listed()),
-            Some(s.listed()),
-        ];
-        let listed = kinds.iter().map(|&kind| all[kind].take().expect("an arm"));
-        let won = biased(listed.collect(), $wait);
-        // The one that was chosen has its result; the others go without.
-        macro_rules! end {
-            ($arm:expr) => {
-                $arm.end(Some(0), &mut 0).expect("it was chosen")
-            };
+
+        // First each is tried.
+        let mut turns = greenlet::select::biased(kinds.len());
+        let their_turn = kinds.iter().filter(|_| turns.comes());
+        let tried = { their_turn }.find_map(|&kind| match (kind, $arms.semaphore) {
+            (GET, _) => get.attempt().map(Chosen::Get),
+            (PUT, _) => put.as_mut().and_then(|put| put.attempt()).map(Chosen::Put),
+            (ACQUIRE, 0) => plain.attempt().map(Chosen::Permits),
+            (ACQUIRE, _) => bounded.attempt().map(Chosen::Permits),
+            (EVENTS..RESULTS, _) => {
+                let event = kind - EVENTS;
+                waits[event].attempt().map(|()| Chosen::Event(event))
+            }
+            _ => {
+                let result = kind - RESULTS;
+                results[result].attempt().map(|()| Chosen::Result(result))
+            }
+        });
+        assert!(!turns.again(), "a biased one has no second round");
+        if tried.is_some() || !limit.is_any() {
+            tried
+        } else {
+            let mut get = get.arm();
+            let mut put = put.as_mut().map(|put| put.arm());
+            let (mut plain, mut bounded) = (plain.arm(), bounded.arm());
+            let [w, x] = &mut waits;
+            let [r, s] = &mut results;
+            let (mut w, mut x, mut r, mut s) = (w.arm(), x.arm(), r.arm(), s.arm());
+            let mut all = [
+                Some(get.listed()),
+                put.as_mut().map(|put| put.listed()),
+                Some(match $arms.semaphore {
+                    0 => plain.listed(),
+                    _ => bounded.listed(),
+                }),
+                Some(w.listed()),
+                Some(x.listed()),
+                Some(r.listed()),
+                Some(s.listed()),
+            ];
+            let listed = kinds.iter().map(|&kind| all[kind].take().expect("an arm"));
+            let won = wait_for(listed.collect(), &turns, limit);
+            won.map(|at| match (kinds[at], $arms.semaphore) {
+                (GET, _) => Chosen::Get(get.end()),
+                (PUT, _) => Chosen::Put(put.as_mut().expect("it was listed").end()),
+                (ACQUIRE, 0) => Chosen::Permits(plain.end()),
+                (ACQUIRE, _) => Chosen::Permits(bounded.end()),
+                (kind @ EVENTS..RESULTS, _) => Chosen::Event(kind - EVENTS),
+                (kind, _) => Chosen::Result(kind - RESULTS),
+            })
         }
-        won.map(|at| match (kinds[at], $arms.semaphore) {
-            (0, _) => Chosen::Get(end!(get)),
-            (1, _) => Chosen::Put(end!(put.take().expect("it was listed"))),
-            (2, 0) => Chosen::Permits(end!(plain)),
-            (2, _) => Chosen::Permits(end!(bounded)),
-            (kind @ EVENTS..RESULTS, _) => Chosen::Event(kind - EVENTS),
-            (kind, _) => Chosen::Result(kind - RESULTS),
-        })
     }};
 }
 pub(crate) use choose;

@@ -2,7 +2,7 @@
 
 use super::locks::{Number, mutex};
 use super::{Seen, explore, killer, nobody_waits, thread};
-use crate::sync::{Event, Queue, Semaphore};
+use crate::sync::{AsyncResult, Event, Latch, Queue, Semaphore};
 use crate::{JoinError, run, select, select_biased, spawn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +162,44 @@ fn two_for_an_item_or_the_end() {
         assert_eq!(sum + both.0.len(), 1);
         nobody_waits(&both);
     });
+}
+
+/// Without a lock it finds that an event is set, a result there, or a latch open. What was done
+/// before is visible then.
+#[test]
+fn ready_at_a_look() {
+    let seen = Seen::new();
+    explore("ready_at_a_look", None, {
+        let seen = seen.clone();
+        move || {
+            let numbers = [0; 3].map(|_| Number::new());
+            let all = (Event::new(), AsyncResult::<()>::new(), Latch::new(1));
+            let all = Arc::new((all, numbers));
+            let setter = thread({
+                let all = all.clone();
+                move || {
+                    let ((event, result, latch), [a, b, c]) = &*all;
+                    a.add();
+                    event.set();
+                    b.add();
+                    result.set(()).unwrap();
+                    c.add();
+                    latch.count_down();
+                }
+            });
+            let ((event, result, latch), numbers) = &*all;
+            let ready = select_biased! {
+                wait(latch) => 3,
+                wait(result) => 2,
+                wait(event) => 1,
+                default => 0,
+            };
+            assert!(numbers.iter().take(ready).all(|number| number.get() == 1));
+            seen.hit(ready);
+            setter.join().unwrap();
+        }
+    });
+    seen.all(4);
 }
 
 /// A kill of a greenlet that selects, against an item and a permit.

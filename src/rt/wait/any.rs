@@ -8,9 +8,9 @@ use crate::rt::task::Site;
 use crate::rt::word::Outcome;
 use smallvec::SmallVec;
 
-/// A state that is ready, or not yet.
+/// A state whose number, in the fast word, says whether it is ready.
 pub(crate) trait Readiness<R: Flavour = Shared>: Waiters<(), R> {
-    fn is_ready(&self) -> bool;
+    fn is_ready(number: usize) -> bool;
 }
 
 /// One of several things that [`wait_any`] waits for.
@@ -27,15 +27,42 @@ pub(crate) trait Source {
     ///
     /// The node was enlisted here, or nowhere.
     unsafe fn delist(&self, node: &Node<()>);
-    /// Whether it is ready now.
+    /// Whether it is ready now, at a look. What was done before it became so is visible then.
     fn is_ready(&self) -> bool;
 }
 
 impl<S: Readiness<R>, R: Flavour> Source for Monitor<S, R> {
     unsafe fn enlist(&self, node: &Node<()>) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.enlist_unless(|state| S::is_ready(state.store().0), node) }
+    }
+
+    unsafe fn delist(&self, node: &Node<()>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.delist_node(node) }
+    }
+
+    #[inline]
+    fn is_ready(&self) -> bool {
+        const { assert!(S::FAST, "the number is in the fast word") };
+        S::is_ready(self.number())
+    }
+}
+
+impl<S: Waiters<(), R>, R: Flavour> Monitor<S, R> {
+    /// Under the lock: true if it is ready, else links the node.
+    ///
+    /// # Safety
+    ///
+    /// The node stays where it is until it is delisted.
+    pub(super) unsafe fn enlist_unless(
+        &self,
+        ready: impl FnOnce(&S) -> bool,
+        node: &Node<()>,
+    ) -> bool {
         let mut guard = self.lock();
         let state = guard.parts().0;
-        if state.is_ready() {
+        if ready(state) {
             return true;
         }
         // SAFETY: the caller's promise.
@@ -43,17 +70,18 @@ impl<S: Readiness<R>, R: Flavour> Source for Monitor<S, R> {
         false
     }
 
-    unsafe fn delist(&self, node: &Node<()>) {
+    /// Unlinks the node if it is linked.
+    ///
+    /// # Safety
+    ///
+    /// The node was enlisted here, or nowhere.
+    pub(super) unsafe fn delist_node(&self, node: &Node<()>) {
         let mut guard = self.lock();
         let (state, wakes) = guard.parts();
         // SAFETY: the caller's promise.
         if unsafe { state.waiters().remove(node) } {
             state.left(wakes);
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.lock().parts().0.is_ready()
     }
 }
 

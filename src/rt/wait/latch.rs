@@ -1,6 +1,6 @@
 //! A value that is written once.
 
-use super::{Monitor, Readiness, Source, State, WaitList, Waiters};
+use super::{Monitor, Node, Source, State, WaitList, Waiters};
 use crate::rt::clock::Limit;
 use crate::rt::flavour::{Flavour, Shared};
 use crate::rt::sync::{AtomicBool, Ordering, UnsafeCell, const_fn};
@@ -21,12 +21,6 @@ impl<L, R> State for LatchState<L, R> {
 impl<L, R: Flavour> Waiters<(), R> for LatchState<L, R> {
     fn waiters(&mut self) -> &mut WaitList<(), R> {
         &mut self.waiters
-    }
-}
-
-impl<L, R: Flavour> Readiness<R> for LatchState<L, R> {
-    fn is_ready(&self) -> bool {
-        self.ready
     }
 }
 
@@ -148,12 +142,31 @@ impl<V, L, R: Flavour> Latch<V, L, R> {
         )
     }
 
+    #[inline]
     pub(crate) fn source(&self) -> &impl Source {
-        &self.monitor
+        self
     }
 
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.monitor.lock().parts().0.waiters.len()
+    }
+}
+
+impl<V, L, R: Flavour> Source for Latch<V, L, R> {
+    unsafe fn enlist(&self, node: &Node<()>) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.monitor.enlist_unless(|state| state.ready, node) }
+    }
+
+    unsafe fn delist(&self, node: &Node<()>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.monitor.delist_node(node) }
+    }
+
+    #[inline]
+    fn is_ready(&self) -> bool {
+        // Acquire: what was done before it became ready is visible.
+        self.ready.load(Ordering::Acquire)
     }
 }

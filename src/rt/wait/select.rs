@@ -1,15 +1,19 @@
 //! Select: the first of several operations that can be done, and only that one.
 //!
-//! An arm is an operation as [`Monitor::wait`] has it, a slot for a value and a `decide`, and
+//! An [`Intent`] is what an operation is done with, hardly more than a reference, and is tried as
+//! the `_nowait` form of the operation is, by a direct call. Only who has to wait makes an [`Arm`]
+//! of it: an operation as [`Monitor::wait`] has it, a slot for a value and a `decide`, and
 //! `ready`, which says under the lock whether `decide` might have a result, and does nothing.
 //! Other arms of the same waiter are nobody that it could meet.
 //!
 //! # The protocol
 //!
-//! 1. Each arm is tried under its own lock. The first that has a result ends it.
+//! 1. Each intent is tried, under its own lock or by its fast word, in turn. The first that has a
+//!    result ends it. The macro does this in the caller's frame; [`select`] comes after it.
 //! 2. The word is announced and each arm's node linked, with the arm's number from 1, unless the arm
-//!    is ready by now. Then the word is taken back, all nodes are unlinked, and it begins again
-//!    at 1. If the word cannot be taken back a notifier has done one of the arms: on to 3.
+//!    is ready by now. Then the word is taken back, all nodes are unlinked, the arms are tried as
+//!    the intents were, and if none has a result it begins again at 2. If the word cannot be
+//!    taken back a notifier has done one of the arms: on to 3.
 //! 3. The waiter suspends. The notifier that moves its word has done that arm, all others
 //!    lose and go on to the next in their lines. All nodes are unlinked.
 //!
@@ -64,6 +68,18 @@ pub trait Choice: Arm {
 
     /// The result, after it was done. Once.
     fn end(&mut self) -> Self::Output;
+}
+
+/// An operation that has not begun, as the macro has it.
+#[allow(unreachable_pub)]
+pub trait Intent {
+    type Output;
+
+    /// Does it, if it can be done at once.
+    fn attempt(&mut self) -> Option<Self::Output>;
+
+    /// The same, to be waited for. If that is not chosen the intent is as it was.
+    fn arm(&mut self) -> impl Choice<Output = Self::Output>;
 }
 
 /// Where the value of an operation is.
@@ -335,15 +351,16 @@ impl<A: Choice<Output = ()>, G, F: FnMut() -> G> Choice for Then<A, F> {
     }
 }
 
-/// Does one of the arms and returns its number; several that can be done at once come in turn
-/// from `first` on. `None` if the limit is over first, or at once if there is no waiting.
+/// Waits for one of the arms, which have just been tried in vain as intents, and returns its
+/// number; several that can be done at once come in turn from `first` on. `None` if the limit
+/// is over first.
 #[inline(always)]
 #[track_caller]
 pub(crate) fn select(
     operation: &'static str,
     arms: &mut [&mut dyn Arm],
     first: usize,
-    limit: Option<Limit>,
+    limit: Limit,
 ) -> Option<usize> {
     match prepare(operation, arms, first, limit) {
         Step::Ready(result) => result,
@@ -361,18 +378,12 @@ fn prepare(
     operation: &'static str,
     arms: &mut [&mut dyn Arm],
     first: usize,
-    limit: Option<Limit>,
+    limit: Limit,
 ) -> Step<Option<usize>> {
     let site = Site::here(operation);
     let n = arms.len();
     let in_turn = || (first..n).chain(0..first);
     loop {
-        if let Some(i) = in_turn().find(|&i| arms[i].attempt()) {
-            return Step::Ready(Some(i));
-        }
-        let Some(limit) = limit else {
-            return Step::Ready(None);
-        };
         let party = Party::current();
         if let Some(end) = obstructed(&party, &site) {
             end.in_time(&site, &limit);
@@ -387,6 +398,9 @@ fn prepare(
             arms.iter_mut().for_each(|arm| arm.delist());
             // Who has made it ready may be another select that is going back just now.
             yield_thread();
+            if let Some(i) = in_turn().find(|&i| arms[i].attempt()) {
+                return Step::Ready(Some(i));
+            }
             continue;
         }
         return match party.suspend(&site, &limit) {

@@ -11,9 +11,8 @@
 
 use crate::rt::clock::Limit;
 use crate::rt::park::Wakes;
-use crate::rt::report::discard;
 use crate::rt::task::Site;
-use crate::rt::wait::{Choice, End, Monitor, Operation, State, WaitList, Waiters};
+use crate::rt::wait::{End, Monitor, State, WaitList, Waiters};
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -271,23 +270,23 @@ impl<T, C: Container<T>> Core<T, C> {
         items.push(item);
     }
 
-    /// Takes the offer if a getter waits or there is room.
+    /// Takes the item if a getter waits or there is room.
     #[inline]
     pub(super) fn accept(
         &self,
         state: &mut Items<T, C>,
         wakes: &mut Wakes,
-        offer: &mut Offer<T>,
+        item: impl FnOnce() -> T,
     ) -> Option<PutResult<T>> {
         if state.shut_down {
-            return Some(Err(PutError::ShutDown(offer.take())));
+            return Some(Err(PutError::ShutDown(item())));
         }
         if !state.getters.is_empty()
             && let Some(slot) = state.getters.claim(wakes)
         {
-            *slot = Some(offer.take());
+            *slot = Some(item());
         } else if state.has_room() {
-            self.store(&mut state.items, offer.take());
+            self.store(&mut state.items, item());
         } else {
             return None;
         }
@@ -302,7 +301,7 @@ impl<T, C: Container<T>> Core<T, C> {
             &Site::here(operation),
             &limit,
             Offer::Item(item),
-            |state, wakes, offer| self.accept(state, wakes, offer),
+            |state, wakes, offer| self.accept(state, wakes, || offer.take()),
             |end, offer| match (end, offer) {
                 (_, Offer::Taken) => Ok(()),
                 (End::Notified, Offer::Item(item)) => Err(PutError::ShutDown(item)),
@@ -312,41 +311,19 @@ impl<T, C: Container<T>> Core<T, C> {
         )
     }
 
-    /// A [`put`](Core::put) as an arm; the item comes back if that is not done.
-    pub(crate) fn put_arm<'a>(
-        &'a self,
-        item: T,
-        mut back: impl FnMut(T) + 'a,
-    ) -> impl Choice<Output = PutResult<T>> + 'a {
-        Operation::new(
-            &self.monitor,
-            Offer::Item(item),
-            |state, me| state.has_room() || state.shut_down || state.getters.has_other(me),
-            |state, wakes, offer| self.accept(state, wakes, offer),
-            |offer| match offer {
-                Offer::Taken => Ok(()),
-                Offer::Item(item) => Err(PutError::ShutDown(item)),
-                Offer::Panicked(payload) => resume_unwind(payload),
-            },
-            move |offer| match offer {
-                Offer::Taken => {}
-                Offer::Item(item) => back(item),
-                Offer::Panicked(payload) => discard(payload),
-            },
-        )
+    /// Puts what is in there, if it can be put at once.
+    #[inline]
+    pub(super) fn try_put(&self, item: &mut Option<T>) -> Option<PutResult<T>> {
+        let mut guard = self.monitor.lock();
+        let (state, wakes) = guard.parts();
+        let item = || item.take().expect("an item is put once");
+        self.accept(state, wakes, item)
     }
 
     pub(crate) fn put_nowait(&self, item: T) -> PutResult<T> {
-        let mut offer = Offer::Item(item);
-        let result = {
-            let mut guard = self.monitor.lock();
-            let (state, wakes) = guard.parts();
-            self.accept(state, wakes, &mut offer)
-        };
-        result.unwrap_or_else(|| match offer {
-            Offer::Item(item) => Err(PutError::Full(item)),
-            _ => unreachable!("an offer that was not accepted is whole"),
-        })
+        let mut item = Some(item);
+        let full = |item: Option<T>| PutError::Full(item.expect("it was not put"));
+        self.try_put(&mut item).unwrap_or_else(|| Err(full(item)))
     }
 
     /// Takes an item if there is one, or a putter waits.
@@ -412,10 +389,16 @@ impl<T, C: Container<T>> Core<T, C> {
         )
     }
 
-    pub(crate) fn get_nowait(&self) -> Result<T, GetError> {
+    /// Gets an item, or that there will be none, if that is known at once.
+    #[inline]
+    pub(super) fn try_get(&self) -> Option<Result<T, GetError>> {
         let mut guard = self.monitor.lock();
         let (state, wakes) = guard.parts();
-        self.give(state, wakes).unwrap_or(Err(GetError::Empty))
+        self.give(state, wakes)
+    }
+
+    pub(crate) fn get_nowait(&self) -> Result<T, GetError> {
+        self.try_get().unwrap_or(Err(GetError::Empty))
     }
 
     pub(crate) fn peek(&self) -> Result<T, GetError>
@@ -481,47 +464,6 @@ impl<T, C: Container<T>> Core<T, C> {
         let site = Site::here(operation);
         let finish = |end: End, ()| end.in_time(&site, &limit);
         self.monitor.wait(&site, &limit, (), decide, finish)
-    }
-
-    /// A [`join`](Core::join) as an arm.
-    pub(crate) fn join_arm(&self) -> impl Choice<Output = ()> {
-        Operation::new(
-            &self.monitor,
-            (),
-            |state, _| state.unfinished == 0,
-            |state, _, _| (state.unfinished == 0).then_some(()),
-            |()| (),
-            |()| (),
-        )
-    }
-
-    /// Takes an item back that a getter was given and does not want: it goes to the getter at
-    /// the front, or to where it came from, even if that is full by now.
-    #[cold]
-    fn restore(&self, item: T) {
-        let mut guard = self.monitor.lock();
-        let (state, wakes) = guard.parts();
-        if let Some(slot) = state.getters.claim(wakes) {
-            *slot = Some(item);
-        } else {
-            let _lent = C::FOREIGN.then(|| self.monitor.lend());
-            state.items.unpop(item);
-        }
-    }
-
-    /// A [`get`](Core::get) as an arm.
-    pub(crate) fn get_arm(&self) -> impl Choice<Output = Result<T, GetError>> {
-        Operation::new(
-            &self.monitor,
-            None,
-            |state, me| match state.shut_down {
-                true => state.items.len() > 0 || state.has_ended(),
-                false => state.items.len() > 0 || state.putters.has_other(me),
-            },
-            |state, wakes, _| self.give(state, wakes),
-            |slot| slot.ok_or(GetError::ShutDown),
-            |slot| slot.into_iter().for_each(|item| self.restore(item)),
-        )
     }
 
     pub(crate) fn shutdown(&self) {

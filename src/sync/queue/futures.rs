@@ -22,7 +22,7 @@ macro_rules! queue {
             /// assert_eq!(greenlet::block_on(q.get_async()), Ok(1));
             /// ```
             pub fn get_async(&self) -> impl Future<Output = Result<T, GetError>> {
-                Wait::new(self.select_get().0)
+                Wait::new(self.get_arm())
             }
 
             /// [`put`](Self::put) as a future. If it is dropped before it is done, so is the

@@ -96,7 +96,7 @@ impl<T, C: Container<T>> Core<T, C> {
         rest: &mut std::vec::IntoIter<T>,
     ) -> Option<PutResult<T>> {
         loop {
-            if let Err(error) = self.accept(state, wakes, offer)? {
+            if let Err(error) = self.accept(state, wakes, || offer.take())? {
                 return Some(Err(error));
             }
             match rest.next() {
@@ -175,7 +175,7 @@ impl<T> Core<T, VecDeque<T>> {
         let mut offer = Offer::Item(item);
         let mut guard = self.monitor.lock();
         let (state, wakes) = guard.parts();
-        if let Some(put) = self.accept(state, wakes, &mut offer) {
+        if let Some(put) = self.accept(state, wakes, || offer.take()) {
             return put.map(|()| None);
         }
         let Offer::Item(item) = offer else {
