@@ -64,7 +64,7 @@ pub struct HubDump {
     pub answer: HubAnswer,
     /// Its numbers, if it has answered.
     pub statistics: Option<HubStatistics>,
-    /// The root first, then the greenlets in the order of their records, which are used again.
+    /// The root first, then the greenlets in the order of their places in the hub, which are used again.
     pub greenlets: Vec<GreenletDump>,
     /// The groups and pools of its thread that have members, in the order of their making.
     pub groups: Vec<GroupDump>,

@@ -269,7 +269,7 @@ impl<T> Greenlet<T> {
         self.taken()
     }
 
-    /// Record and id, if it has a record.
+    /// Index and id, if its hub has taken it in.
     pub(crate) fn member(&self) -> Option<(usize, u64)> {
         Some((self.control().index()?, self.id()))
     }

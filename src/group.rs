@@ -72,7 +72,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Members {
-    /// Ids and records, in order of spawning.
+    /// Ids and indices, in order of spawning.
     alive: BTreeMap<u64, usize>,
     /// How many kills are going on.
     killing: usize,
@@ -190,7 +190,7 @@ impl Group {
 
     /// Makes it a member; `held` is dropped when it has left.
     pub(crate) fn track<T>(&self, greenlet: &Greenlet<T>, held: impl Send + 'static) {
-        // Without a record it has ended already: its hub takes nobody in any more.
+        // Without an index it has ended already: its hub takes nobody in any more.
         if let Some((record, id)) = greenlet.member() {
             let killing = {
                 let mut members = lock(&self.shared.members);

@@ -34,13 +34,13 @@ mod apart;
 
 /// What a scope and its children share.
 struct Family {
-    /// Who opened the scope, as the hub finds it: record and id.
+    /// Who opened the scope, as the hub finds it: index and id.
     owner: (usize, u64),
     frame: u64,
     /// Where it was opened.
     place: &'static Location<'static>,
     children: Monitor<Children>,
-    /// Ids and records of the children that are alive, in order of spawning, for
+    /// Ids and indices of the children that are alive, in order of spawning, for
     /// killing them.
     members: RefCell<BTreeMap<u64, usize>>,
     failure: Cell<Option<Box<dyn Any + Send>>>,

@@ -4,7 +4,7 @@
 
 use greenlet::sync::Event;
 use greenlet::testing::Simulation;
-use greenlet::{Builder, sleep, spawn, yield_now};
+use greenlet::{Builder, HubHandle, join_all, sleep, spawn, spawn_later, yield_now};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -165,4 +165,30 @@ fn subscriber_that_panics_or_waits() {
     // What need not wait is allowed.
     let works = |_: &str| Event::new().set();
     assert_eq!(events(works, program).len(), quiet);
+}
+
+/// One that spawns when it hears of a spawn finds the hub in order.
+#[test]
+fn subscriber_that_spawns() {
+    fn program() {
+        let all = [
+            spawn(|| 1),
+            spawn_later(Duration::from_secs(1), || 2),
+            HubHandle::current().spawn(|| 3),
+        ];
+        let ends: Vec<_> = join_all(all).into_iter().map(Result::ok).collect();
+        assert_eq!(ends, [Some(1), Some(2), Some(3)]);
+    }
+    let ended = |lines: &[String]| lines.iter().filter(|line| line.contains(" end ")).count();
+    let quiet = events(|_| (), program);
+    let told = events(
+        |message| {
+            if message == "spawn" {
+                drop(spawn(|| ()));
+            }
+        },
+        program,
+    );
+    // Those of the subscriber itself are told too, but for their spawn.
+    assert_eq!((ended(&quiet), ended(&told)), (3, 6), "{told:#?}");
 }

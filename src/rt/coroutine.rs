@@ -183,7 +183,10 @@ impl<Y, A> Retired<Y, A> {
     /// Gives the stack back.
     ///
     /// This is not `unsafe` to call only because its callers are the hub's, which has taken
-    /// the worker out of all places before it retired it, and forgets it now.
+    /// the worker out of all places before it retired it, and forgets it now. With it goes what
+    /// is attached: the record of a greenlet that has ended, so that nothing names it, and which
+    /// is not the current one, since the loop has made the root that. Nor is a reference to the
+    /// worker an argument of a function that has not returned.
     pub(crate) fn reclaim(self) {
         // SAFETY: nobody else has a use for it. It is read out of the stack first, which it
         // owns and which goes with it.
@@ -349,17 +352,11 @@ pub(crate) fn leak<T: Leaked>(value: T) -> &'static T {
     value
 }
 
-/// Ends an idle worker and gives its stack back, as [`Worker::retire`] and
-/// [`Retired::reclaim`] have it.
-pub(crate) fn end<Y: 'static, A: 'static>(worker: &'static Worker<Y, A>) {
-    worker.retire().reclaim();
-}
-
-/// Frees a hub and its root when the hub has ended cleanly, and its workers with it.
+/// Frees a hub and its root when the hub has ended cleanly.
 ///
 /// This is not `unsafe` to call only because its one caller is `Hub::close`,
-/// which has seen that no greenlet is alive (so no record is linked anywhere, no
-/// timer, node or ready queue names one, and no worker had anything to run), that
+/// which has seen that no greenlet is alive (so no record is linked anywhere, and no
+/// timer, node or ready queue names the root), that
 /// the thread no longer knows the hub, and that it runs on the root, outside the
 /// hub's loop (rule 3). Neither it nor who calls it has the hub as an argument.
 pub(crate) fn reclaim_ended_hub<H, R>(hub: Origin<H>, root: Origin<R>) {

@@ -90,7 +90,7 @@ enum Key {
     Wait(u32),
     /// A frame of the record's task.
     Frame(u32, u64),
-    /// The delayed start of the record's greenlet.
+    /// The delayed start of the greenlet at that index.
     Start(u32),
 }
 

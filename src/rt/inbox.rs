@@ -3,8 +3,8 @@
 //! # The protocol
 //!
 //! The inbox is one word: EMPTY, SLEEP, CLOSED, or the head of a list of
-//! records that other threads have woken. A record is named by its index in its
-//! hub, and the list runs through a link in each record's [`Address`], so a wake
+//! records that other threads have woken. A record is named by its greenlet's index in its
+//! hub's table, and the list runs through a link in each record's [`Address`], so a wake
 //! allocates nothing and a stale word is only a number.
 //!
 //! - *Push*: read the head, write it into the own link, compare-exchange. A
@@ -299,8 +299,8 @@ impl Waiter {
 pub(crate) enum Mail {
     /// A closure to be spawned.
     Spawn(Box<dyn RemoteSpawn>),
-    /// Kill the greenlet `id`, if it is still in the record `index`. The sender
-    /// does not know the record of a greenlet whose own mail was not read when it
+    /// Kill the greenlet `id`, if it is still at that index. The sender
+    /// does not know the index of a greenlet whose own mail was not read when it
     /// looked; that mail comes first.
     Kill { index: usize, id: u64 },
     /// A question about the hub, which changes nothing.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `wait` | waiter nodes, their FIFO lists, the monitor under every primitive; below it the latch, `wait_any` and select: the core; the stacks of generators (`unsafe`) |
 //! | `park` | who is waiting (greenlet, root, thread) and how each is suspended and woken |
-//! | `hub` | ready queue, turn, idle, root, records of greenlets |
+//! | `hub` | ready queue, turn, idle, root, what it keeps of greenlets |
 //! | `task` | what greenlet, root and thread have in common: kills, frames, locals |
 //! | `poller` | mio: changes of descriptors (feature `net`) |
 //! | `readiness` | whether a descriptor can be read and written, and who waits for that (feature `net`) |
@@ -44,7 +44,7 @@
 //!   delayed starts come before limits, and a limit waits, for one turn at most, behind
 //!   those that an earlier timer of the pass has woken: they may be about to end what it
 //!   limits.
-//! - *Records, not pointers, between threads.* The inbox links record indices, so
+//! - *Indices, not pointers, between threads.* The inbox links places in the hub's table, so
 //!   nothing in it can dangle and it needs no `unsafe`.
 //! - *One source, two flavours.* [`wait::Monitor`] is generic over its raw lock, parking_lot's
 //!   or a cell; a primitive's file is compiled once for each (`flavour`, `unsync`).

@@ -19,6 +19,7 @@ mod overflow;
 #[cfg(target_os = "linux")]
 mod slabs;
 
+use super::sync::MODELLED;
 #[cfg(not(target_os = "linux"))]
 use corosensei::stack::DefaultStack as Memory;
 use corosensei::stack::{Stack, StackPointer};
@@ -70,7 +71,12 @@ const COLOURS: usize = 32;
 const LINE: usize = 64;
 
 /// Bytes above the frames that are the coroutine's.
-pub(crate) const RESERVED: usize = if cfg!(target_os = "linux") { 384 } else { 512 };
+pub(crate) const RESERVED: usize = match cfg!(target_os = "linux") {
+    // The model checkers' atomics are larger.
+    _ if MODELLED => 1024,
+    true => 384,
+    false => 512,
+};
 
 /// What a stack has beyond the bytes that were asked for.
 const BEYOND: usize = COLOURS * LINE + RESERVED;

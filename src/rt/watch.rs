@@ -9,7 +9,7 @@
 //! - how much of their stacks greenlets have used, by where they were spawned: only while that is
 //!   measured;
 //! - a hub's [`Pulse`], written only while somebody watches: one word for each switch, and who
-//!   is in each record at its first turn.
+//!   is at each index at its first turn.
 //!
 //! A backtrace of another thread's stack cannot be had without `unsafe` and a signal, so a
 //! watcher learns who runs, not where.
@@ -47,10 +47,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What runs on a hub, as seen by others.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    /// The slice's number in the upper half, one more than the record's index in the lower; a
+    /// The slice's number in the upper half, one more than the greenlet's index in the lower; a
     /// lower half of 0 is nobody.
     beat: AtomicU64,
-    /// Who is in each record.
+    /// Who is at each index.
     who: Mutex<Vec<Option<Who>>>,
 }
 
@@ -62,7 +62,7 @@ impl Pulse {
         }
     }
 
-    /// The record's next slice begins.
+    /// The next slice of who is at that index begins.
     #[inline]
     pub(crate) fn begin(&self, slice: u64, index: usize) {
         // Release: who sees the beat finds who it is in the table.
@@ -76,7 +76,7 @@ impl Pulse {
         self.beat.store(0, Ordering::SeqCst);
     }
 
-    /// Somebody new is in that record.
+    /// Somebody new is at that index.
     pub(crate) fn enter(&self, index: usize, who: Who) {
         let mut all = lock(&self.who);
         if all.len() <= index {

@@ -69,9 +69,12 @@ impl Hub {
     /// Gives back all stacks that nobody uses.
     fn end_idle(&self) {
         debug_assert!(Hub::get().is_none(), "a worker would take it for its own");
-        self.sides.take_all().for_each(coroutine::end);
-        let workers = self.workers.take_all().chain(self.spare.take());
-        workers.for_each(coroutine::end);
+        for worker in self.sides.take_all() {
+            worker.retire().reclaim();
+        }
+        for worker in self.workers.take_all().chain(self.spare.take()) {
+            worker.retire().reclaim();
+        }
     }
 
     /// The thread ends with greenlets left: nobody may wake them, those who wait

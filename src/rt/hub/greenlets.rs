@@ -52,8 +52,6 @@ impl Hub {
             legacy,
         } = spawn;
         let seed = job.seed();
-        let About { id, name } = &seed.about;
-        trace::spawned(&self.current().task, *id, name.as_ref(), &birth);
         seed.entry.index.set(index as u32);
         seed.birth.set(Some(birth));
         if let Some(legacy) = legacy {
@@ -65,7 +63,10 @@ impl Hub {
             unreachable!("it was admitted there")
         };
         self.free.set(next);
-        match delay {
+        // From here on it can be named, and killed, by those who hear of it.
+        let About { id, name } = &seed.about;
+        trace::spawned(&self.current().task, *id, name.as_ref(), &birth);
+        match delay.filter(|_| !seed.killed.get()) {
             None => self.queue(&seed.entry),
             Some(delay) => {
                 let key = Key::Start(index as u32);

@@ -1,7 +1,7 @@
 //! What a hub sees of itself, on its own thread: its greenlets and its numbers.
 
 use super::record::{Birth, Entry, Member, Place};
-use super::{Hub, RecordRef};
+use super::{EntryRef, Hub, RecordRef};
 use crate::rt::coroutine::Worker;
 use crate::rt::stack;
 use crate::rt::task::{Expiry, Name, Site};
@@ -62,11 +62,11 @@ fn timer(id: Option<TimerId>) -> Vec<Expiry> {
 }
 
 impl Hub {
-    fn who(&self, record: RecordRef) -> Who {
+    fn who(&self, member: Member) -> Who {
         Who {
-            id: record.id(),
-            name: record.name(),
-            place: record.birth().map(|birth| birth.place),
+            id: member.id(),
+            name: member.name(),
+            place: member.birth().map(|birth| birth.place),
         }
     }
 
@@ -172,7 +172,7 @@ impl Hub {
         } else if begins & WATCHED != 0 {
             for member in self.places.borrow().iter().filter_map(Place::member) {
                 if let Member::Started(record) = member {
-                    self.pulse.enter(record.index(), self.who(record));
+                    self.pulse.enter(record.index(), self.who(member));
                 }
             }
         }
@@ -194,7 +194,8 @@ impl Hub {
     #[cold]
     pub(super) fn observe_start(&self, record: RecordRef) {
         if self.observed.get() & WATCHED != 0 {
-            self.pulse.enter(record.index(), self.who(record));
+            let who = self.who(Member::Started(record));
+            self.pulse.enter(record.index(), who);
         }
         if self.observed.get() & MEASURED != 0
             && let Some(worker) = record.entry.worker.get()
@@ -217,19 +218,21 @@ impl Hub {
     /// Its slice begins while it is observed.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_slice(&self, record: RecordRef) {
+    pub(super) fn begin_slice(&self, entry: EntryRef) {
         let mode = self.observed.get();
         if mode & WATCHED != 0 {
             // A root alone holds nobody up.
-            match self.is_root(record) && self.live.get() == 0 {
+            match self.is_roots(entry) && self.live.get() == 0 {
                 true => self.pulse.rest(),
-                false => self.pulse.begin(self.switches.get(), record.index()),
+                false => self.pulse.begin(self.switches.get(), entry.index()),
             }
         }
         if mode & TIMED != 0 {
             self.end_slice();
             let began = Instant::now();
-            self.slice.replace(Some((began, self.who(record))));
+            let member = self.places.borrow()[entry.index()].member();
+            self.slice
+                .replace(member.map(|member| (began, self.who(member))));
         }
     }
 

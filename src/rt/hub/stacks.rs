@@ -2,7 +2,7 @@
 
 use super::kept::{Kept, Surplus};
 use super::{HUB, Hub, HubRef, Record, SideRef};
-use crate::rt::coroutine::{self, Entry, Errand, Worker, Yielder};
+use crate::rt::coroutine::{Entry, Errand, Worker, Yielder};
 use crate::rt::stack;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -90,7 +90,7 @@ impl<A> Stacks<A> {
     /// How many there are, how many of them have nothing to run, and the bytes of all.
     pub(super) fn numbers(&self) -> (usize, usize, usize) {
         let idle = self.idle.borrow().len() + usize::from(self.last.get().is_some());
-        (self.all.get(), idle, self.bytes.get())
+        (self.all.get().max(idle), idle, self.bytes.get())
     }
 
     /// Ends those that are too much now: true if there were any. Otherwise, when it should be
@@ -102,9 +102,12 @@ impl<A> Stacks<A> {
             Surplus::Later(at) => (false, Some(at)),
             Surplus::Now(workers) => {
                 let bytes: usize = workers.iter().map(|worker| worker.size()).sum();
-                self.all.set(self.all.get() - workers.len());
-                self.bytes.set(self.bytes.get() - bytes);
-                workers.into_iter().for_each(coroutine::end);
+                // Some may be of a hub that has ended, from where a generator took them along.
+                self.all.set(self.all.get().saturating_sub(workers.len()));
+                self.bytes.set(self.bytes.get().saturating_sub(bytes));
+                for worker in workers {
+                    worker.retire().reclaim();
+                }
                 (true, None)
             }
         }

@@ -1,7 +1,7 @@
 //! The loop: resume what is ready, and at the end of each turn look at what came in.
 
 use super::record::{Member, Place};
-use super::{BUDGET, CROWD, EntryRef, Hub, HubRef, Job, Key, Record, RecordRef, WorkerRef};
+use super::{BUDGET, CROWD, EntryRef, Hub, HubRef, Job, Key, Record, WorkerRef};
 use crate::rt::coroutine::{AbortOnUnwind, Order, Yielder};
 use crate::rt::inbox::Mail;
 use crate::rt::timers::Rank;
@@ -28,35 +28,29 @@ impl Hub {
             };
             hub.budget.set(hub.budget.get() - 1);
             hub.switches.set(hub.switches.get().wrapping_add(1));
+            if hub.observed.get() != 0 {
+                hub.begin_slice(entry);
+            }
             if let Some(next) = hub.head.get() {
                 next.prefetch(hub.crowded.get());
             }
             let worker = match entry.worker.get() {
                 Some(worker) => worker,
                 None if hub.is_roots(entry) => {
-                    hub.change_to(hub.root());
+                    hub.current.set(hub.root());
                     return std::mem::forget(bomb);
                 }
                 None => hub.bind(entry),
             };
-            hub.change_to(worker.attached());
+            hub.current.set(worker.attached());
             hub = worker.resume().expect("a worker ends only when retired");
         }
     }
 
     /// Whether that is the root's place in the ready queue.
     #[inline]
-    fn is_roots(&self, entry: EntryRef) -> bool {
+    pub(super) fn is_roots(&self, entry: EntryRef) -> bool {
         std::ptr::eq(entry, &self.root().entry)
-    }
-
-    /// It is the one that runs from now on.
-    #[inline(always)]
-    fn change_to(&self, record: RecordRef) {
-        if self.observed.get() != 0 {
-            self.begin_slice(record);
-        }
-        self.current.set(record);
     }
 
     /// Before the first resume: a stack with a record, or the spare one to end the greenlet.
