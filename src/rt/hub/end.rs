@@ -90,7 +90,7 @@ impl Hub {
                     record.job.take()
                 }
                 Place::Unstarted(job) => {
-                    std::mem::forget(job.seed().more.take());
+                    std::mem::forget(job.seed().take_legacy());
                     Some(job)
                 }
             };

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Of each size so many stay; with the one that the hub has at hand, 64.
-/// Of each size so many stay; with the one that the hub has at hand, 64.
 pub(super) const KEEP: usize = 63;
 /// What was not needed for so long, or up to twice as long, is too much.
 const PERIOD: Duration = Duration::from_secs(1);

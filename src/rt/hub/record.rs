@@ -12,7 +12,7 @@ use crate::rt::inbox::{Inbox, Waiter};
 use crate::rt::sync::Arc;
 use crate::rt::task::{Legacy, Name, Task};
 use crate::rt::timers::TimerId;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::panic::Location;
 use std::time::Instant;
@@ -103,7 +103,7 @@ impl About {
 pub(crate) struct Seed {
     pub(super) entry: Entry,
     pub(super) killed: Cell<bool>,
-    pub(super) more: Cell<Option<Box<More>>>,
+    more: OnceCell<Box<More>>,
     /// From its spawn on.
     pub(super) birth: Cell<Option<Birth>>,
     pub(crate) about: About,
@@ -111,10 +111,10 @@ pub(crate) struct Seed {
 
 /// What few have before they start.
 #[derive(Default)]
-pub(super) struct More {
+struct More {
     /// That of the delay which is not over.
-    pub(super) timer: Option<TimerId>,
-    pub(super) legacy: Option<Box<Legacy>>,
+    timer: Cell<Option<TimerId>>,
+    legacy: Cell<Option<Box<Legacy>>>,
 }
 
 impl Seed {
@@ -124,7 +124,7 @@ impl Seed {
         Seed {
             entry: Entry::new(stack_size),
             killed: Cell::new(false),
-            more: Cell::new(None),
+            more: OnceCell::new(),
             birth: Cell::new(None),
             about,
         }
@@ -132,31 +132,25 @@ impl Seed {
 
     /// What it inherits.
     pub(super) fn set_legacy(&self, legacy: Box<Legacy>) {
-        let mut more = self.more.take().unwrap_or_default();
-        more.legacy = Some(legacy);
-        self.more.set(Some(more));
+        self.more.get_or_init(Box::default).legacy.set(Some(legacy));
+    }
+
+    pub(super) fn take_legacy(&self) -> Option<Box<Legacy>> {
+        self.more.get()?.legacy.take()
     }
 
     pub(super) fn set_timer(&self, timer: TimerId) {
-        let mut more = self.more.take().unwrap_or_default();
-        more.timer = Some(timer);
-        self.more.set(Some(more));
+        self.more.get_or_init(Box::default).timer.set(Some(timer));
     }
 
     /// The timer of its delay, if that is not over.
     pub(super) fn timer(&self) -> Option<TimerId> {
-        let more = self.more.take()?;
-        let timer = more.timer;
-        self.more.set(Some(more));
-        timer
+        self.more.get()?.timer.get()
     }
 
     /// Its delay is over.
     pub(super) fn take_timer(&self) -> Option<TimerId> {
-        let mut more = self.more.take()?;
-        let timer = more.timer.take();
-        self.more.set(Some(more));
-        timer
+        self.more.get()?.timer.take()
     }
 }
 
@@ -251,9 +245,7 @@ impl Record {
         if seed.killed.get() {
             self.task.kill();
         }
-        if let Some(more) = seed.more.take()
-            && let Some(legacy) = more.legacy
-        {
+        if let Some(legacy) = seed.take_legacy() {
             self.task.locals.inherit(*legacy);
         }
         self.job.set(Some(job));
