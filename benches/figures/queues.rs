@@ -1,66 +1,16 @@
 //! Queues. An item is a put and the get that takes it.
 
+use crate::HOUR;
 use crate::harness::{figure, say};
 use crate::measure::{options, timed};
-use crate::{HOUR, all};
+use crate::sync::workloads::{alternate, handed};
 use greenlet::sync::Queue;
-use greenlet::{Greenlet, join_all, select, spawn, timeout, yield_now};
+use greenlet::{Greenlet, select, spawn, timeout, yield_now};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
 type Make = fn() -> Queue<usize>;
-
-/// `n` items through the queue in all, by so many putters and as many getters. A putter
-/// yields after each burst, if there are any.
-fn handed<const BURST: usize>(queue: Queue<usize>, pairs: usize, n: usize) -> Duration {
-    let queue = Rc::new(queue);
-    let each = n / pairs;
-    let getters = all(pairs, |_| {
-        let queue = queue.clone();
-        spawn(move || (0..each).map(|_| queue.get().unwrap()).sum::<usize>())
-    });
-    let putters = all(pairs, |_| {
-        let queue = queue.clone();
-        spawn(move || {
-            for i in 0..each {
-                queue.put(i).unwrap();
-                if BURST > 0 && i % BURST == BURST - 1 {
-                    yield_now();
-                }
-            }
-        })
-    });
-    timed(|| {
-        let got: usize = join_all(getters).into_iter().map(Result::unwrap).sum();
-        assert_eq!(got, pairs * each * (each - 1) / 2);
-        drop(join_all(putters));
-    })
-}
-
-/// Two greenlets that send each other one item in turn, `n` in all.
-fn alternate(n: usize, get: impl Fn(&Queue<usize>) -> usize + Copy + 'static) -> Duration {
-    let queues = Rc::new([Queue::unbounded(), Queue::unbounded()]);
-    let players = all(2, |player| {
-        let queues = queues.clone();
-        spawn(move || {
-            let (mine, other) = (&queues[player], &queues[1 - player]);
-            for i in 0..n / 2 {
-                assert_eq!(get(mine), i);
-                other.put(i + player).unwrap();
-            }
-        })
-    });
-    queues[0].put(0).unwrap();
-    timed(|| {
-        drop(
-            join_all(players)
-                .into_iter()
-                .map(Result::unwrap)
-                .collect::<Vec<_>>(),
-        )
-    })
-}
 
 /// A getter that waits, and a putter.
 fn two<T: 'static>(getter: Greenlet<T>, putter: Greenlet<()>) -> Duration {

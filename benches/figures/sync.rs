@@ -1,43 +1,22 @@
 //! Events, results, semaphores and locks.
 
+use crate::all;
 use crate::harness::{figure, large};
 use crate::measure::timed;
-use crate::{all, waiting};
-use greenlet::sync::{AsyncResult, Event, Mutex, RwLock, Semaphore};
+use greenlet::sync::{AsyncResult, Event, Mutex, Queue, RwLock, Semaphore};
 use greenlet::{join_all, spawn, yield_now};
-use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// `n` wakes of so many waiters in all, each with its next wait.
-fn fan_out(waiters: usize, n: usize) -> Duration {
-    let rounds = n / waiters;
-    let event = Rc::new(Event::new());
-    let woken = Rc::new(Cell::new(0));
-    let waiters = waiting(waiters, |_| {
-        let (event, woken) = (event.clone(), woken.clone());
-        spawn(move || {
-            for _ in 0..rounds {
-                event.wait();
-                woken.set(woken.get() + 1);
-            }
-        })
-    });
-    timed(|| {
-        for round in 1..=rounds {
-            event.set();
-            event.clear();
-            while woken.get() < round * waiters.len() {
-                yield_now();
-            }
-        }
-        drop(join_all(waiters));
-    })
-}
+#[allow(clippy::duplicate_mod)]
+#[path = "workloads.rs"]
+pub(crate) mod workloads;
+
+use workloads::fan_out;
 
 /// 1,000 workers that enter, yield and leave, `n` times in all.
-fn crowd(n: usize, work: impl Fn() + Clone + 'static) -> Duration {
+pub(crate) fn crowd(n: usize, work: impl Fn() + Clone + 'static) -> Duration {
     let workers = all(1000, |_| {
         let work = work.clone();
         spawn(move || (0..n / 1000).for_each(|_| work()))
