@@ -2,8 +2,8 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `wait` | waiter nodes, their FIFO lists, the monitor under every primitive; below it the latch, `wait_any` and select: the core; the stacks of generators (`unsafe`) |
-//! | `park` | who is waiting (greenlet, root, thread) and how each is suspended and woken |
+//! | `wait` | how waits end; below it waiter nodes and their FIFO lists, the monitor under every primitive, the latch, `wait_any` and select: the core; the stacks of generators (`unsafe`) |
+//! | `park` | who is waiting (greenlet, root, thread) and how each is suspended; below it how each is claimed and woken, and what whoever calls has: hub, number, frames, locals |
 //! | `hub` | ready queue, turn, idle, root, what it keeps of greenlets |
 //! | `task` | what greenlet, root and thread have in common: kills, frames, locals |
 //! | `poller` | mio: changes of descriptors (feature `net`) |
