@@ -87,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "rt/park",
-        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine", "rt/trace"],
+        &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
     ),
     ("rt/park/wakes", &["rt/park", "rt/hub", "rt/inbox"]),
     ("rt/park/thread", &["rt/task", "rt/inbox"]),

@@ -533,17 +533,12 @@ impl Hub {
         self.leave(record)
     }
 
-    /// If a notifier has ended the wait: disarms its timer, and is ready for the next.
+    /// A wait has ended so: disarms its timer, and is ready for the next.
     #[inline(always)]
-    pub(crate) fn settle_notified(&self, record: RecordRef) -> bool {
-        let word = &record.waiter.word;
-        let Some(outcome @ Outcome::Notified(_)) = word.outcome() else {
-            return false;
-        };
+    pub(crate) fn settle(&self, record: RecordRef, outcome: Outcome) {
         self.disarm(record);
-        word.reset();
+        record.waiter.word.reset();
         trace::wakes(&record.task, record.id(), outcome);
-        true
     }
 
     /// As [`wait`](Hub::wait), for a wait that nobody but the limit ends.

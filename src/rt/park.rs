@@ -38,7 +38,6 @@ use super::inbox::Waiter;
 use super::report::report;
 use super::sync::panicking;
 use super::task::{FrameState, Site, Task};
-use super::trace;
 use super::word::Outcome;
 use std::rc::Rc;
 use std::time::Instant;
@@ -214,17 +213,14 @@ impl Party {
         }
     }
 
-    /// The wait is over: disarm its timer, read how it ended, be ready for the next.
+    /// The wait is over: reads how it ended, and is ready for the next.
     #[inline(always)]
     pub(crate) fn settle(&self) -> Outcome {
-        if let Party::Hub(hub, record) = self {
-            hub.disarm(record);
-        }
         let word = &self.waiter().word;
         let outcome = word.outcome().expect("woken without an outcome");
-        word.reset();
-        if let Party::Hub(_, record) = self {
-            trace::wakes(&record.task, record.id(), outcome);
+        match self {
+            Party::Hub(hub, record) => hub.settle(record, outcome),
+            Party::Thread(_) => word.reset(),
         }
         outcome
     }

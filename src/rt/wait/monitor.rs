@@ -403,8 +403,9 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         S: Waiters<V, R>,
     {
         if let Some((hub, record)) = Party::greenlet()
-            && hub.settle_notified(record)
+            && let Some(outcome @ Outcome::Notified(_)) = record.waiter.word.outcome()
         {
+            hub.settle(record, outcome);
             return End::Notified;
         }
         // SAFETY: the caller's promise.
