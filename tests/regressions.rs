@@ -299,7 +299,7 @@ fn waking_a_simulation_while_panicking_is_no_reason_to_abort() {
 
 /// Its destructor made a hub and left it there, and the ending hub's idle workers took that for theirs: an abort.
 #[test]
-fn a_refused_closure_may_leave_a_hub_behind_at_the_threads_end() {
+fn a_refused_closure_leaves_no_hub_behind_at_the_threads_end() {
     let (to, from) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let ending = thread::spawn(move || {
@@ -308,11 +308,16 @@ fn a_refused_closure_may_leave_a_hub_behind_at_the_threads_end() {
         gone.recv().unwrap();
     });
     let handle = from.recv().unwrap();
-    let on_drop = OnDrop(|| scope(|s| assert!(s.spawn(|| ()).join().is_ok())));
+    let (left, leaves) = mpsc::channel();
+    let on_drop = OnDrop(move || {
+        scope(|s| assert!(s.spawn(|| ()).join().is_ok()));
+        left.send(greenlet::statistics()).unwrap();
+    });
     let refused = handle.spawn(move || drop(on_drop));
     go.send(()).unwrap();
     ending.join().unwrap();
     assert!(matches!(refused.join(), Err(JoinError::HubClosed)));
+    assert_eq!(leaves.recv().unwrap(), None, "a hub was left behind");
 }
 
 /// The refused closure's destructor waited for a greenlet of the thread that was ending, which nobody would run.

@@ -388,6 +388,7 @@ impl Hub {
             self.run_root();
             return None;
         };
+        record.left_at.set(coroutine::stack_pointer());
         Some(Switch { yielder, hub: self })
     }
 

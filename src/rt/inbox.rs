@@ -152,22 +152,21 @@ impl Address {
 
 /// A waiter as notifiers see it: its word, and where its wake goes.
 #[derive(Debug)]
+#[repr(C)] // What a notifier of the same hub reads comes last: see `hub::Record`.
 pub(crate) struct Waiter {
-    pub(crate) word: Word,
     reach: Reach,
+    /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in it, so that a
+    /// notifier of the same hub need not look at the address.
+    hub: usize,
+    index: Index,
+    pub(crate) word: Word,
 }
 
 /// How a waiter is reached.
 #[derive(Debug)]
 enum Reach {
     /// A greenlet, a root or a thread.
-    Party {
-        /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in
-        /// it, so that a notifier of the same hub need not look at the address.
-        hub: usize,
-        index: Index,
-        address: Arc<Address>,
-    },
+    Party(Arc<Address>),
     /// A future: the waker of the task that polled it last.
     Task(Mutex<Option<Waker>>),
 }
@@ -189,23 +188,19 @@ impl Waiter {
             link,
         });
         Waiter {
+            reach: Reach::Party(address),
+            hub,
+            index: Index::new(index),
             word: Word::new(),
-            reach: Reach::Party {
-                hub,
-                index: Index::new(index),
-                address,
-            },
         }
     }
 
     /// Its record is another greenlet's from now on, which is at that index. It waits nowhere.
     #[inline]
     pub(crate) fn move_to(&self, to: usize) {
-        if let Reach::Party { index, address, .. } = &self.reach
-            && index.get() != to
-        {
-            index.set(to);
-            if let Address::Hub { index, .. } = &**address {
+        if self.index.get() != to {
+            self.index.set(to);
+            if let Address::Hub { index, .. } = &**self.address() {
                 index.set(to);
             }
         }
@@ -213,39 +208,33 @@ impl Waiter {
 
     /// Of a thread without a hub.
     pub(crate) fn of_thread() -> Self {
-        Waiter {
-            word: Word::new(),
-            reach: Reach::Party {
-                hub: 0,
-                index: Index::new(0),
-                address: Arc::new(Address::Thread(Parker::new())),
-            },
-        }
+        Waiter::of_no_hub(Reach::Party(Arc::new(Address::Thread(Parker::new()))))
     }
 
     /// Of a future.
     pub(crate) fn of_task() -> Self {
+        Waiter::of_no_hub(Reach::Task(Mutex::new(None)))
+    }
+
+    fn of_no_hub(reach: Reach) -> Self {
         Waiter {
+            reach,
+            hub: 0,
+            index: Index::new(0),
             word: Word::new(),
-            reach: Reach::Task(Mutex::new(None)),
         }
     }
 
     /// Its index, if it belongs to the hub of that inbox.
     #[inline]
     pub(crate) fn index_in(&self, inbox: &Arc<Inbox>) -> Option<usize> {
-        match &self.reach {
-            Reach::Party { hub, index, .. } => {
-                (*hub == Arc::as_ptr(inbox).addr()).then(|| index.get())
-            }
-            Reach::Task(_) => None,
-        }
+        (self.hub == Arc::as_ptr(inbox).addr()).then(|| self.index.get())
     }
 
     /// The address of one that is no future.
     pub(crate) fn address(&self) -> &Arc<Address> {
         match &self.reach {
-            Reach::Party { address, .. } => address,
+            Reach::Party(address) => address,
             Reach::Task(_) => unreachable!("a future has a waker instead"),
         }
     }
@@ -254,7 +243,7 @@ impl Waiter {
     /// has won. The caller holds the lock of the list that the node was in.
     pub(crate) fn claim(&self, index: usize) -> Option<Wake> {
         match &self.reach {
-            Reach::Party { address, .. } => {
+            Reach::Party(address) => {
                 // The address first: it keeps the inbox alive until after the delivery.
                 let address = address.clone();
                 self.word.notify(index).then_some(Wake::Party(address))

@@ -24,7 +24,6 @@ pub(super) struct Outside {}
 #[cfg(all(unix, feature = "net"))]
 mod imp {
     use super::*;
-    use crate::rt::coroutine;
     use crate::rt::hub::Hub;
     use crate::rt::poller::{Driver, Poller};
     use std::io;
@@ -97,7 +96,7 @@ mod imp {
         pub(crate) fn begin_pending(&self) {
             let pending = &self.outside.pending;
             pending.set(pending.get() + 1);
-            self.current().parked_at.set(coroutine::stack_pointer());
+            self.current().entry.is_outside.set(true);
         }
 
         /// It does not wait any more.
@@ -105,7 +104,7 @@ mod imp {
         pub(crate) fn end_pending(&self) {
             let pending = &self.outside.pending;
             pending.set(pending.get() - 1);
-            self.current().parked_at.set(0);
+            self.current().entry.is_outside.set(false);
         }
     }
 }

@@ -154,10 +154,13 @@ impl<V, R: Flavour> WaitList<V, R> {
     pub(super) fn prefetch(&self) {
         let front = self.list.front();
         if let Some(node) = front.get() {
-            prefetch(node.waiter.addr(), 1);
+            // SAFETY: the node is linked, so its frame is alive, and so is its waiter.
+            let word = unsafe { &raw const (*node.waiter).word };
+            prefetch(word.addr(), 1);
         }
         if let Some(next) = front.peek_next().get() {
-            prefetch(std::ptr::from_ref(next).addr(), 1);
+            // It may lie across two lines.
+            prefetch(std::ptr::from_ref(next).addr(), 2);
         }
     }
 
@@ -210,6 +213,7 @@ impl<V, R: Flavour> WaitList<V, R> {
     /// # Safety
     ///
     /// The node stays where it is until it is unlinked.
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, node: *const Node<V>, ticket: Option<u64>) {
         let ticket = ticket.unwrap_or(self.next_ticket);
         // SAFETY: the caller's promise; the node is initialised and unlinked.
@@ -218,10 +222,15 @@ impl<V, R: Flavour> WaitList<V, R> {
             UnsafeRef::from_raw(node)
         };
         self.len += 1;
-        if ticket >= self.next_ticket {
-            self.next_ticket = ticket + 1;
-            return self.list.push_back(node);
+        if ticket < self.next_ticket {
+            return self.push_among(node, ticket);
         }
+        self.next_ticket = ticket + 1;
+        self.list.push_back(node);
+    }
+
+    #[cold]
+    fn push_among(&mut self, node: UnsafeRef<Node<V>>, ticket: u64) {
         let mut place = self.list.front_mut();
         while place.get().is_some_and(|next| next.ticket.get() < ticket) {
             place.move_next();
