@@ -152,14 +152,14 @@ impl Address {
 
 /// A waiter as notifiers see it: its word, and where its wake goes.
 #[derive(Debug)]
-#[repr(C)] // What a notifier of the same hub reads comes last: see `hub::Record`.
+#[repr(C)] // What a notifier of the same hub reads comes first: see `hub::Record`.
 pub(crate) struct Waiter {
-    reach: Reach,
+    pub(crate) word: Word,
     /// Which hub it belongs to (its inbox, as a number; 0 is none) and where in it, so that a
     /// notifier of the same hub need not look at the address.
     hub: usize,
     index: Index,
-    pub(crate) word: Word,
+    reach: Reach,
 }
 
 /// How a waiter is reached.
@@ -188,10 +188,10 @@ impl Waiter {
             link,
         });
         Waiter {
-            reach: Reach::Party(address),
+            word: Word::new(),
             hub,
             index: Index::new(index),
-            word: Word::new(),
+            reach: Reach::Party(address),
         }
     }
 
@@ -218,10 +218,10 @@ impl Waiter {
 
     fn of_no_hub(reach: Reach) -> Self {
         Waiter {
-            reach,
+            word: Word::new(),
             hub: 0,
             index: Index::new(0),
-            word: Word::new(),
+            reach,
         }
     }
 

@@ -28,7 +28,6 @@ use super::clock::Limit;
 use super::coroutine::Unwind;
 use super::timers::TimerId;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::mem::offset_of;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -164,9 +163,6 @@ fn next_range() -> u64 {
 const SWALLOWED_KILLS_REPORTED: u32 = 16;
 
 impl Task {
-    /// So many of its first bytes are what each wait looks at.
-    pub(crate) const WARM: usize = offset_of!(Task, more);
-
     #[inline]
     fn more(&self) -> &More {
         self.more.get_or_init(Box::default)

@@ -154,9 +154,7 @@ impl<V, R: Flavour> WaitList<V, R> {
     pub(super) fn prefetch(&self) {
         let front = self.list.front();
         if let Some(node) = front.get() {
-            // SAFETY: the node is linked, so its frame is alive, and so is its waiter.
-            let word = unsafe { &raw const (*node.waiter).word };
-            prefetch(word.addr(), 1);
+            prefetch(node.waiter.addr(), 1);
         }
         if let Some(next) = front.peek_next().get() {
             // It may lie across two lines.
