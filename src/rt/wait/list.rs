@@ -38,6 +38,11 @@ impl<V> Node<V> {
             _pinned: PhantomPinned,
         }
     }
+
+    /// Under the lock.
+    pub(super) fn is_linked(&self) -> bool {
+        self.link.is_linked()
+    }
 }
 
 /// A FIFO of waiters with a slot of type `V` each.
@@ -245,7 +250,7 @@ impl<V, R: Flavour> WaitList<V, R> {
         // SAFETY: the node is alive since its owner asks; if it is linked, then
         // in this list.
         unsafe {
-            if !(*node).link.is_linked() {
+            if !(*node).is_linked() {
                 return false;
             }
             self.list.cursor_mut_from_ptr(node).remove();
