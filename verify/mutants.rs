@@ -3,7 +3,8 @@
 //! and so is a fault that cannot be put in any more, or a test that does not pass
 //! without it.
 //!
-//! `cargo run --manifest-path verify/Cargo.toml [PART OF A NAME]`, or `.ci/run mutants`.
+//! `cargo run --manifest-path verify/Cargo.toml [PART OF A NAME [PART OF THE FIRST ONE'S NAME]]`, or
+//! `.ci/run mutants`. With the second it goes on where an earlier run was broken off.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,13 +40,16 @@ enum Fate {
 }
 
 fn main() -> ExitCode {
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let filter = args.next().unwrap_or_default();
+    let first = args.next().unwrap_or_default();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("it lies in the crate");
     let list = fs::read_to_string(root.join("verify/mutants.txt")).expect("mutants.txt");
     let mutants: Vec<Mutant> = parse(&list)
         .into_iter()
+        .skip_while(|m| !m.name.contains(&first))
         .filter(|m| m.name.contains(&filter))
         .collect();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
