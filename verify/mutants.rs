@@ -6,7 +6,7 @@
 //! `cargo run --manifest-path verify/Cargo.toml [PART OF A NAME [PART OF THE FIRST ONE'S NAME]]`, or
 //! `.ci/run mutants`. With the second it goes on where an earlier run was broken off.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
@@ -16,8 +16,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A test that runs so long has lost something. All of them pass in a few seconds.
+/// A test that runs so long has lost something, unless it takes a quarter of that without a
+/// fault: on a machine with other work some models do.
 const HANGS: Duration = Duration::from_secs(60);
+
+/// No test takes so long without a fault.
+const ENDLESS: Duration = Duration::from_secs(600);
 
 /// One fault.
 #[derive(Default)]
@@ -54,8 +58,8 @@ fn main() -> ExitCode {
         .collect();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // Tests that passed without any fault, so that a failure is the fault's.
-    let sound: Mutex<BTreeSet<String>> = Mutex::default();
+    // How long tests take that pass without any fault, so that a failure is the fault's.
+    let sound: Mutex<BTreeMap<String, Duration>> = Mutex::default();
     std::thread::scope(|s| {
         for job in 0..jobs {
             let (mutants, next, failed, sound) = (&mutants, &next, &failed, &sound);
@@ -139,33 +143,37 @@ impl Scratch {
         scratch
     }
 
-    fn fate(&self, mutant: &Mutant, sound: &Mutex<BTreeSet<String>>) -> Fate {
-        let known = sound.lock().unwrap().contains(&mutant.test);
-        if !known {
-            match self.passes(&mutant.test) {
-                Ok(true) => sound.lock().unwrap().insert(mutant.test.clone()),
-                Ok(false) => return Fate::Broken("fails without the fault".to_owned()),
+    fn fate(&self, mutant: &Mutant, sound: &Mutex<BTreeMap<String, Duration>>) -> Fate {
+        let known = sound.lock().unwrap().get(&mutant.test).copied();
+        let takes = match known {
+            Some(takes) => takes,
+            None => match self.passes(&mutant.test, ENDLESS) {
+                Ok((true, takes)) => {
+                    sound.lock().unwrap().insert(mutant.test.clone(), takes);
+                    takes
+                }
+                Ok((false, _)) => return Fate::Broken("fails without the fault".to_owned()),
                 Err(why) => return Fate::Broken(why),
-            };
-        }
+            },
+        };
         let path = self.0.join(&mutant.file);
         let whole = fs::read_to_string(&path).expect("a file of the crate");
         let Some(mutated) = replace(&whole, mutant) else {
             return Fate::Broken("its lines are not there just once".to_owned());
         };
-        let begin = Instant::now();
         fs::write(&path, mutated).expect("the scratch copy");
-        let passes = self.passes(&mutant.test);
+        let passes = self.passes(&mutant.test, HANGS.max(4 * takes));
         fs::write(&path, whole).expect("the scratch copy");
         match passes {
-            Ok(true) => Fate::Survived,
-            Ok(false) => Fate::Killed(begin.elapsed()),
+            Ok((true, _)) => Fate::Survived,
+            Ok((false, takes)) => Fate::Killed(takes),
             Err(why) => Fate::Broken(why),
         }
     }
 
-    /// Whether the test passes. It must compile, and the filter must find a test.
-    fn passes(&self, test: &str) -> Result<bool, String> {
+    /// Whether the test passes before the limit, and how long it takes. It must compile, and the
+    /// filter must find a test.
+    fn passes(&self, test: &str, limit: Duration) -> Result<(bool, Duration), String> {
         let (target, filter) = test.split_once(' ').ok_or("no filter")?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(&self.0);
@@ -224,21 +232,22 @@ impl Scratch {
             let mut said = Vec::new();
             stdout.read_to_end(&mut said).map(|_| said)
         });
-        let end = Instant::now() + HANGS;
+        let begin = Instant::now();
         let status = loop {
             if let Some(status) = run.try_wait().map_err(|e| e.to_string())? {
                 break status;
             }
-            if Instant::now() > end {
+            if begin.elapsed() > limit {
                 // Its group: tests start processes of their own.
                 let group = format!("-{}", run.id());
                 let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
                 killed.map_err(|e| e.to_string())?;
                 run.wait().map_err(|e| e.to_string())?;
-                return Ok(false);
+                return Ok((false, begin.elapsed()));
             }
             std::thread::sleep(Duration::from_millis(20));
         };
+        let takes = begin.elapsed();
         let said = reader
             .join()
             .expect("no panic")
@@ -246,7 +255,7 @@ impl Scratch {
         if String::from_utf8_lossy(&said).contains("running 0 tests") {
             return Err("there is no such test".to_owned());
         }
-        Ok(status.success())
+        Ok((status.success(), takes))
     }
 }
 
