@@ -53,14 +53,7 @@ pub(crate) fn alternate(
         })
     });
     queues[0].put(0).unwrap();
-    timed(|| {
-        drop(
-            join_all(players)
-                .into_iter()
-                .map(Result::unwrap)
-                .collect::<Vec<_>>(),
-        )
-    })
+    timed(|| join_all(players).into_iter().for_each(Result::unwrap))
 }
 
 /// `n` wakes of so many waiters in all, each with its next wait.

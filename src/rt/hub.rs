@@ -69,7 +69,7 @@ use std::time::{Duration, Instant};
 /// Resumes in a turn.
 pub(crate) const BUDGET: u32 = 256;
 
-/// More greenlets than this are a crowd: each touches some 16 cache lines when it runs.
+/// More greenlets than this are a crowd: each touches a dozen cache lines when it runs.
 pub(crate) const CROWD: usize = 4_000;
 
 type HubRef = &'static Hub;

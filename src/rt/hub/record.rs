@@ -68,6 +68,8 @@ impl Entry {
             // The worker lies at the top of its stack, with the record, above the frames.
             let top = std::ptr::from_ref(worker).addr();
             coroutine::prefetch(top.wrapping_sub(64), RECORD_LINES);
+            // From where the stack was left upwards, in cache lines. Who waits for a descriptor
+            // has more frames to return through: the socket's and those of who reads by it.
             let frames = if is_outside { 20 } else { 8 };
             coroutine::prefetch(worker.attached().left_at.get(), frames);
         }
