@@ -19,7 +19,7 @@ use greenlet::sync::{
     PriorityQueue, PutError, Queue, Semaphore, WaitGroup,
 };
 use greenlet::{
-    Elapsed, Group, HubThread, Pool, block_on, now, run, sleep, spawn, testing::Simulation,
+    Elapsed, Group, HubThread, Pool, block_on, now, run, shield, sleep, spawn, testing::Simulation,
     timeout, yield_now,
 };
 
@@ -302,6 +302,12 @@ fn groups_and_pools() {
         assert!(first.join().unwrap_err().is_killed());
         assert!(late.done().join().unwrap_err().is_killed());
         killer.join().unwrap();
+        // As well if that kill did not last until there was a place.
+        let first = pool.spawn(|| shield(|| sleep(ms(5))));
+        let mut late = Hand::begun(pool.spawn_async(run(8)));
+        assert!(timeout(ms(1), || pool.kill()).is_err());
+        let _ = first.join();
+        assert!(late.done().join().unwrap_err().is_killed());
         assert_eq!(*ran.borrow(), [1, 2, 3, 4]);
         assert_eq!((pool.len(), pool.free_count()), (0, 1));
     });
