@@ -1,7 +1,7 @@
 //! Greenlet-local storage.
 
 use crate::rt::park::{self, Party};
-use crate::rt::task::{Copying, Value};
+use crate::rt::task::{Copying, Lent, Value};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -176,10 +176,14 @@ impl<T: 'static> Local<T> {
     /// ```
     #[track_caller]
     pub fn set(&self, value: T) -> Option<T> {
-        self.refuse_lent("set");
+        let mut value = value;
+        let there = self.change("set", |there| std::mem::swap(there, &mut value));
+        if there.is_some() {
+            return Some(value);
+        }
         let value = self.held(value);
-        let old = park::locals(|locals| locals.insert(self.key(), value));
-        old.map(own)
+        park::locals(|locals| locals.insert(self.key(), value));
+        None
     }
 
     /// Takes this greenlet's value out.
@@ -197,7 +201,7 @@ impl<T: 'static> Local<T> {
     /// ```
     #[track_caller]
     pub fn take(&self) -> Option<T> {
-        self.refuse_lent("take");
+        self.change("take", |_| ())?;
         park::locals(|locals| locals.remove(self.key())).map(own)
     }
 
@@ -252,11 +256,13 @@ impl<T: 'static> Local<T> {
         f()
     }
 
+    /// Has `f` change this greenlet's value, if it has one; panics if it is lent.
     #[track_caller]
-    fn refuse_lent(&self, operation: &str) {
-        // The table's count, this one, and those that are lent.
-        if park::local(self.key()).is_some_and(|v| Rc::strong_count(&v) > 2) {
-            panic!("Local::{operation} inside `with` of the same Local");
+    fn change<R>(&self, operation: &str, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let typed = |value: &mut dyn Any| f(value.downcast_mut().expect("keys are not shared"));
+        match park::locals(|locals| locals.change(self.key(), typed)) {
+            Ok(changed) => changed,
+            Err(Lent) => panic!("Local::{operation} inside `with` of the same Local"),
         }
     }
 
@@ -294,7 +300,7 @@ impl<T: 'static> Local<T> {
     /// # Examples
     ///
     /// See [`Unset`].
-    #[inline]
+    #[inline(always)]
     pub fn try_with<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, Unset> {
         let key = self.key();
         let value = match park::local(key) {

@@ -22,7 +22,7 @@
 
 mod locals;
 
-pub(crate) use locals::{Copying, Legacy, Locals, Value};
+pub(crate) use locals::{Copying, Legacy, Lent, Locals, Value};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;

@@ -24,6 +24,9 @@ pub(crate) struct Value {
     pub(crate) copying: Option<Copying>,
 }
 
+/// A value is being used, or copied.
+pub(crate) struct Lent;
+
 /// Set once a value was there to be inherited; so nobody looks before.
 static INHERITS: AtomicBool = AtomicBool::new(false);
 
@@ -59,6 +62,22 @@ impl Locals {
     pub(crate) fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
         let table = self.0.get()?.borrow();
         Some(table.find(key)?.value.clone())
+    }
+
+    /// Has `f` change the value in its place, if there is one. The table is borrowed: `f` is not
+    /// the program's code.
+    pub(crate) fn change<R>(
+        &self,
+        key: usize,
+        f: impl FnOnce(&mut dyn Any) -> R,
+    ) -> Result<Option<R>, Lent> {
+        let Some(table) = self.0.get() else {
+            return Ok(None);
+        };
+        match table.borrow_mut().find_mut(key) {
+            Some(value) => Rc::get_mut(&mut value.value).map(f).map(Some).ok_or(Lent),
+            None => Ok(None),
+        }
     }
 
     /// Puts the value there, and returns what was.
@@ -146,6 +165,11 @@ impl Table {
     fn find_elsewhere(&self, key: usize) -> Option<&Value> {
         let at = self.place_of(key)?;
         self.slots[at].as_ref().map(|(_, value)| value)
+    }
+
+    fn find_mut(&mut self, key: usize) -> Option<&mut Value> {
+        let at = self.place_of(key)?;
+        self.slots[at].as_mut().map(|(_, value)| value)
     }
 
     /// Where the key is.
