@@ -8,11 +8,10 @@ use crate::error::JoinError;
 use crate::greenlet::{Builder, Greenlet};
 use crate::join::{self, Joinable, sealed::Key};
 use crate::rt::clock::Limit;
-use crate::rt::coroutine::{self, AbortOnUnwind, Unwind};
+use crate::rt::coroutine::{self, Unwind};
 use crate::rt::hub::{self, Hub};
 use crate::rt::park::{self, Party};
-use crate::rt::report::report;
-use crate::rt::report::{contain, discard};
+use crate::rt::report::{AbortOnUnwind, contain, discard, report};
 use crate::rt::sync::{panicking, thread_lazy};
 use crate::rt::task::{FrameState, Site};
 use crate::rt::wait::{self, Interruption, Monitor, State, WaitList, Waiters};
@@ -408,7 +407,7 @@ where
     let _ = FAMILIES.try_with(|all| all.borrow_mut().insert(frame, family.clone()));
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     // An unwind from here would leave children alive that borrow what it drops.
-    let bomb = AbortOnUnwind;
+    let bomb = AbortOnUnwind::machinery();
     // A wait that may be cut short, but only if the body has not been already.
     let cut = match result {
         Ok(_) => family.wait_for_children(site).err(),

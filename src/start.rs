@@ -356,22 +356,32 @@ struct Parcel<F, T> {
 
 impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parcel<F, T> {
     fn deliver(self: Box<Self>) {
-        let Parcel {
-            giver,
-            place,
-            parent,
-        } = *self;
         let hub = park::hub();
-        let index = match hub.admit() {
-            Ok(index) => index,
+        match hub.admit() {
+            Ok(index) => self.start(hub, index),
             Err(refusal) => {
                 // Leaked, since this is the hub's loop, where no destructor of the
                 // program's may run; with not even one stack to be had there is no
                 // better place.
-                std::mem::forget(giver.own().body.take());
-                return publish(giver, Err(refusal.into()), None);
+                std::mem::forget(self.giver.own().body.take());
+                publish(self.giver, Err(refusal.into()), None);
             }
-        };
+        }
+    }
+
+    fn refuse(self: Box<Self>) {
+        cancel(self.giver, JoinError::HubClosed, None);
+    }
+}
+
+impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Parcel<F, T> {
+    /// On the hub that it was sent to, which has admitted it.
+    fn start(self, hub: &'static Hub, index: usize) {
+        let Parcel {
+            giver,
+            place,
+            parent,
+        } = self;
         let id = giver.about().id;
         let killed = giver.extra().take_in(index);
         let spawn = Spawn {
@@ -390,10 +400,6 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> RemoteSpawn for Parce
             hub.kill(index, id);
         }
     }
-
-    fn refuse(self: Box<Self>) {
-        cancel(self.giver, JoinError::HubClosed, None);
-    }
 }
 
 /// Spawns on the hub of that inbox, from wherever.
@@ -404,14 +410,18 @@ where
 {
     let place = settings.place;
     let (giver, taker) = new_pair(settings, inbox.clone(), f, ());
-    let parcel = Box::new(Parcel {
+    let own = Hub::get();
+    let parcel = Parcel {
         giver,
         place,
-        parent: Hub::get().map_or(0, |hub| hub.current().id()),
-    });
-    if Hub::get().is_some_and(|hub| Arc::ptr_eq(hub.inbox(), inbox)) {
-        parcel.deliver();
-    } else if let Err(Mail::Spawn(parcel)) = inbox.send(Mail::Spawn(parcel)) {
+        parent: own.map_or(0, |hub| hub.current().id()),
+    };
+    if let Some(hub) = own.filter(|hub| Arc::ptr_eq(hub.inbox(), inbox)) {
+        match hub.admit() {
+            Ok(index) => parcel.start(hub, index),
+            Err(refusal) => cancel(parcel.giver, refusal.into(), None),
+        }
+    } else if let Err(Mail::Spawn(parcel)) = inbox.send(Mail::Spawn(Box::new(parcel))) {
         parcel.refuse();
     }
     taker

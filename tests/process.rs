@@ -12,13 +12,16 @@ use child::HANGS;
 use child::{child_of, executable};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 #[cfg(target_os = "linux")]
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 #[cfg(target_os = "linux")]
 use std::sync::mpsc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use greenlet::sync::{
@@ -116,6 +119,36 @@ fn mutex_of_this_thread_while_panicking_aborts() {
     });
     let place = "greenlet: Mutex::lock at tests/process.rs:";
     ended.aborted(&[place, "panicking", "greenlet 'doomed'", "on purpose"]);
+}
+
+/// The future's place in the line goes with it, but the line is locked by that very thread.
+#[test]
+fn future_dropped_inside_the_clone_of_an_item_aborts() {
+    type Waits = Pin<Box<dyn Future<Output = ()>>>;
+    thread_local! {
+        static WAITS: RefCell<Option<Waits>> = const { RefCell::new(None) };
+    }
+    struct Item;
+    impl Clone for Item {
+        fn clone(&self) -> Self {
+            let waits = WAITS.take();
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(waits)));
+            println!("it got away: {}", dropped.is_ok());
+            Item
+        }
+    }
+    static ITEMS: Queue<Item> = Queue::unbounded();
+    let ended = child!(future_dropped_inside_the_clone_of_an_item_aborts, || {
+        ITEMS.put(Item).unwrap_or_else(|_| panic!("unbounded"));
+        let mut waits: Waits = Box::pin(ITEMS.join_async());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        WAITS.set(Some(waits));
+        let _ = ITEMS.peek_nowait();
+    });
+    ended.aborted(&[
+        "greenlet: a future that waits for a queue was dropped inside the Ord or Clone",
+    ]);
 }
 
 /// Another greenlet of the same hub initialises it, and could never go on.

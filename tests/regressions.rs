@@ -320,6 +320,64 @@ fn a_refused_closure_leaves_no_hub_behind_at_the_threads_end() {
     assert_eq!(leaves.recv().unwrap(), None, "a hub was left behind");
 }
 
+/// The time limits went to the hub that a waker had made in the middle of the thread's own wait.
+#[test]
+fn a_limit_fires_on_a_thread_whose_hub_a_waker_makes() {
+    struct Spawns;
+    impl Wake for Spawns {
+        fn wake(self: Arc<Self>) {
+            drop(spawn(|| ()));
+        }
+    }
+    let queue = Arc::new(Queue::bounded(1));
+    let put = thread::spawn({
+        let queue = queue.clone();
+        move || {
+            let mut get = pin!(queue.get_async());
+            let waker = Waker::from(Arc::new(Spawns));
+            assert!(
+                get.as_mut()
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+            // One is the future's, one has room, and one has to wait.
+            let put = timeout(Duration::from_millis(20), || queue.put_many([1, 2, 3]));
+            put.is_err()
+        }
+    });
+    let (over, is_over) = mpsc::channel::<()>();
+    let helper = thread::spawn(move || {
+        if is_over.recv_timeout(Duration::from_secs(5)).is_err() {
+            let _ = queue.drain();
+        }
+    });
+    assert!(put.join().unwrap(), "it has waited without a limit");
+    let _ = over.send(());
+    helper.join().unwrap();
+}
+
+/// By a greenlet of that hub, when it is ending: the closure was leaked, though nothing forbids its destructor there.
+#[test]
+fn a_closure_that_an_ending_hub_refuses_its_own_greenlet_is_dropped() {
+    let dropped = Rc::new(Cell::new(0));
+    let count = dropped.clone();
+    let (to, from) = mpsc::channel();
+    greenlet::run(move || {
+        spawn(move || {
+            let _at_end = OnDrop(move || {
+                let to = to.clone();
+                let held = OnDrop(move || to.send(()).unwrap());
+                let refused = HubHandle::current().spawn(move || drop(held));
+                assert!(refused.join().unwrap_err().is_killed());
+                count.set(count.get() + 1);
+            });
+            sleep(Duration::from_secs(99));
+        });
+        yield_now();
+    });
+    assert_eq!((dropped.get(), from.try_iter().count()), (1, 1));
+}
+
 /// The refused closure's destructor waited for a greenlet of the thread that was ending, which nobody would run.
 #[test]
 fn a_refused_closure_that_joins_a_greenlet_of_the_ending_thread_is_told_its_end() {

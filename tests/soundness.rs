@@ -1511,3 +1511,18 @@ fn end_of_the_process_with_everything_open() {
         *GATE.lock().unwrap() = Some(g);
     });
 }
+
+/// What `select!` is made of is public, though hidden: with turns that were made for others its
+/// arms are not left in line.
+#[test]
+fn select_by_hand_with_the_turns_of_a_larger_one() {
+    let queue = Queue::unbounded();
+    for n in 0..100 {
+        let turns = greenlet::select::fair(100);
+        queue.put(n).unwrap();
+        let mut intent = queue.select_get();
+        let mut arm = intent.arm();
+        let chosen = greenlet::select::wait([arm.listed()], &turns, greenlet::select::EVER);
+        assert_eq!(chosen, Some(0));
+    }
+}

@@ -468,6 +468,28 @@ mod mappings {
         }
     }
 
+    /// A stack of before may be half of a slab, whose other half can have guards of the other
+    /// kind only.
+    #[test]
+    fn memory_that_is_locked_beside_stacks_that_are_in_use() {
+        let ended = child!(memory_that_is_locked_beside_stacks_that_are_in_use, || {
+            let end = Rc::new(Event::new());
+            assert_eq!(waiting(3, &end), (0, None));
+            // SAFETY: no memory is accessed.
+            if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) } != 0 {
+                println!("SKIPPED: memory may not be locked here");
+            }
+            for _ in 0..3 {
+                assert_eq!(waiting(200, &end), (0, None));
+            }
+            end.set();
+            yield_now();
+            assert_eq!(waiting(1000, &end), (0, None));
+        });
+        println!("{}", ended.out);
+        ended.well();
+    }
+
     /// Those cost mappings, of which a third is left to the program; then there is a clear
     /// error, and what was given back can be used again.
     #[test]

@@ -966,6 +966,48 @@ fn semaphore_whose_head_s_thread_has_ended_serves_those_behind() {
     });
 }
 
+/// What the end of one tells, a link here, does not go to another one that ends with it.
+#[test]
+fn permit_that_the_end_of_a_thread_gives_is_for_those_alive() {
+    within(|| {
+        for releaser_is_first in [true, false] {
+            let s = Arc::new(Semaphore::new(0));
+            let live = Arc::new(std::sync::OnceLock::new());
+            abandoned({
+                let (s, live) = (s.clone(), live.clone());
+                move || {
+                    let release = {
+                        let s = s.clone();
+                        move || {
+                            spawn(|| sleep(LOST)).link(move |_| s.release());
+                        }
+                    };
+                    let dead = s.clone();
+                    let acquire = move || {
+                        spawn(move || dead.acquire().forget());
+                    };
+                    if releaser_is_first {
+                        release();
+                        acquire();
+                    } else {
+                        acquire();
+                        release();
+                    }
+                    yield_now();
+                    let behind = s.clone();
+                    let thread = std::thread::spawn(move || behind.acquire_timeout(LOST).is_some());
+                    live.set(std::sync::Mutex::new(Some(thread))).unwrap();
+                    while !format!("{s:?}").contains("waiting: 2") {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let thread = live.get().unwrap().lock().unwrap().take().unwrap();
+            assert!(thread.join().unwrap(), "first: {releaser_is_first}");
+        }
+    });
+}
+
 /// One that arrives after the thread's end takes the dead off the line.
 #[test]
 fn semaphore_whose_waiters_thread_has_ended_serves_those_that_arrive() {

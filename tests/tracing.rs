@@ -4,7 +4,7 @@
 
 use greenlet::sync::Event;
 use greenlet::testing::Simulation;
-use greenlet::{Builder, HubHandle, join_all, sleep, spawn, spawn_later, yield_now};
+use greenlet::{Builder, HubHandle, Local, join_all, sleep, spawn, spawn_later, yield_now};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -191,4 +191,33 @@ fn subscriber_that_spawns() {
     );
     // Those of the subscriber itself are told too, but for their spawn.
     assert_eq!((ended(&quiet), ended(&told)), (3, 6), "{told:#?}");
+}
+
+/// What a subscriber sets belongs to the greenlet that runs, and to none after it.
+#[test]
+fn locals_of_a_subscriber_end_with_their_greenlet() {
+    static REQUEST: Local<u64> = Local::new();
+    fn program() {
+        for _ in 0..3 {
+            let first = spawn(yield_now);
+            let sent = HubHandle::current().spawn(|| ());
+            first.join().unwrap();
+            sent.join().unwrap();
+        }
+        let seen = Builder::new().spawn(|| REQUEST.get()).unwrap();
+        assert_eq!(seen.join().unwrap(), None);
+    }
+    for marked in ["spawn", "start", "kill", "end"] {
+        static MARKED: Mutex<&str> = Mutex::new("");
+        *MARKED.lock().unwrap() = marked;
+        events(
+            |message| {
+                if message == *MARKED.lock().unwrap() {
+                    REQUEST.set(7);
+                }
+            },
+            program,
+        );
+        REQUEST.take();
+    }
 }

@@ -40,7 +40,7 @@
 //! and a switch costs a misprediction more even without a frame above. `benches/shape` looks at
 //! what the compiler has made of it.
 
-use super::report::report;
+use super::report::AbortOnUnwind;
 use super::stack::{self, ColouredStack, Span};
 use corosensei::{Coroutine, CoroutineResult};
 use std::any::Any;
@@ -102,7 +102,7 @@ impl<Y: 'static, A: 'static> Worker<Y, A> {
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // If anything unwound out of `entry`, it would unwind the hub's
             // loop under the feet of other greenlets.
-            let bomb = AbortOnUnwind;
+            let bomb = AbortOnUnwind::machinery();
             while let Some(value) = entry(Yielder(NonNull::from(yielder))) {
                 yielder.suspend(value);
             }
@@ -294,19 +294,6 @@ pub(crate) fn prefetch(address: usize, lines: usize) {
     // Elsewhere stable Rust has no such instruction.
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = (address, lines);
-}
-
-/// Ends the process if it is dropped: where an unwind would leave nodes of live
-/// waits behind. Forget it when the danger is over.
-pub(crate) struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        report(format_args!(
-            "a panic in the machinery itself; this is a bug, aborting"
-        ));
-        std::process::abort();
-    }
 }
 
 /// What [`leak`] makes keeps its [`Origin`].

@@ -1,8 +1,8 @@
 //! Who may use a primitive: anybody, or one thread only.
 //!
-//! A [`Monitor`](super::wait::Monitor), the lists under its lock and the primitive around it are
-//! of one flavour, their raw lock. A primitive's source does not say which: its file is a module
-//! of `sync` and one of `unsync`, and the type `Flavour` of the module around it differs.
+//! A [`Monitor`](super::wait::Monitor) and the primitive around it are of one flavour, their raw
+//! lock. A primitive's source does not say which: its file is a module of `sync` and one of
+//! `unsync`, and the type `Flavour` of the module around it differs.
 //!
 //! # What is left out for one thread
 //!
@@ -10,10 +10,6 @@
 //!   stays in release builds: an item's `cmp` or `clone` that comes back to its queue finds it.
 //! - The fast word is moved by a store, and not marked while the lock is held. It is an atomic in
 //!   both flavours: relaxed loads and stores are plain ones.
-//! - A waiter that waits for this object only is claimed by a load and a store of its word: with
-//!   such an object nobody on another thread has a node of the waiter, and kills, expiries and
-//!   the end of its hub come from its own thread. If it waits for several at once others may be
-//!   shared, so that is decided by compare-exchange, whatever the flavour.
 
 use super::sync::{Raw, RawMutex};
 use lock_api::GuardNoSend;

@@ -452,6 +452,7 @@ impl Hub {
             None => self.tail.set(Some(previous)),
         }
         entry.next.set(head);
+        entry.previous.set(None);
         if let Some(head) = head {
             head.previous.set(Some(entry));
         }
@@ -479,8 +480,9 @@ impl Hub {
         let first = self.head.get()?;
         let next = first.next.take();
         self.head.set(next);
-        if next.is_none() {
-            self.tail.set(None);
+        match next {
+            Some(next) => next.previous.set(None),
+            None => self.tail.set(None),
         }
         Some(first)
     }

@@ -29,7 +29,7 @@ pub(crate) use caller::{
     MAX_ID, Mask, close_frame, close_hub, has_spent_its_turn, hub, id, is_here, legacy, local,
     locals, may_wait, no_switch, open_frame,
 };
-pub(crate) use wakes::{BATCH, Wakes, claim, claim_here};
+pub(crate) use wakes::{BATCH, Wakes, claim};
 
 use super::clock::Limit;
 use super::coroutine::Unwind;

@@ -25,3 +25,21 @@ pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
     // One such is an accident; the next one is leaked.
     dropped.unwrap_or_else(std::mem::forget);
 }
+
+/// Ends the process, with that reason, if it is dropped: where an unwind would leave nodes of
+/// live waits behind. Forget it when the danger is over.
+pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
+
+impl AbortOnUnwind {
+    /// Where nothing that is not a bug unwinds.
+    pub(crate) fn machinery() -> Self {
+        AbortOnUnwind("a panic in the machinery itself; this is a bug")
+    }
+}
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        report(format_args!("{}, aborting", self.0));
+        std::process::abort();
+    }
+}

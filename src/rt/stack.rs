@@ -143,7 +143,9 @@ pub(crate) const LEAST_DEPTH: usize = 16 * 1024;
 pub(crate) fn renew(span: Span) -> bool {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
-        region::renew(span.low, span.high - span.low - LEAST_DEPTH)
+        let below = span.high - span.low - LEAST_DEPTH;
+        // Whole pages only: the system would give back all of the page that it ends in.
+        region::renew(span.low, below - below % region::page_size())
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
     {

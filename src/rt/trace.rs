@@ -78,4 +78,9 @@ pub(super) fn killed(task: &Task, id: u64) {
 #[inline(always)]
 pub(super) fn ended(task: &Task, id: u64) {
     emit!(task, DEBUG, id, "end");
+    // What the subscriber has put among its locals would be the next one's.
+    #[cfg(feature = "tracing")]
+    while let Some(value) = task.locals.pop() {
+        apart(task, || drop(value));
+    }
 }

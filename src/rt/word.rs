@@ -7,9 +7,12 @@
 //! The waiter publishes WAITING and, after its wait, goes back to IDLE. Whoever
 //! moves the word out of WAITING by compare-exchange has decided the wait: that
 //! party schedules the waiter, everybody else loses cleanly and goes on. The
-//! clock never decides. `index` names the node of a `wait_any` that won, from 1; a wait
-//! with one node uses 0, and if all who could end it are of one thread, it may be
-//! decided by a load and a store.
+//! clock never decides. `index` names the node of a `wait_any` that won, from 1.
+//!
+//! A wait with one node uses 0. It can be notified only by whoever takes that node off its list,
+//! under the list's lock, and all others who could end it are of the waiter's own thread. So a
+//! notifier of that thread has nobody to race with, and decides by a load and a store. (One of
+//! another thread may race with the waiter's deadline.)
 
 use super::sync::{AtomicUsize, Ordering};
 
@@ -67,14 +70,14 @@ impl Word {
         self.decide(NOTIFIED + index)
     }
 
-    /// The same, of a wait with one node, by the waiter's own thread, if no other one could
-    /// decide the wait: every other party is of this thread, so nobody comes between.
+    /// The same, of a wait with one node, which the caller, on the waiter's own thread, has taken
+    /// off its list: nobody comes between. See the module.
     #[inline]
-    pub(crate) fn notify_here(&self, index: usize) -> bool {
+    pub(crate) fn notify_here(&self) -> bool {
         let waits = self.is_waiting();
         if waits {
-            // Relaxed: all is of one thread.
-            self.0.store(NOTIFIED + index, Ordering::Relaxed);
+            // Relaxed: the waiter reads it on this thread.
+            self.0.store(NOTIFIED, Ordering::Relaxed);
         }
         waits
     }

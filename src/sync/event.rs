@@ -44,7 +44,7 @@ pub struct Event {
 
 struct Flag {
     set: bool,
-    waiters: WaitList<(), Flavour>,
+    waiters: WaitList<()>,
 }
 
 impl State for Flag {
@@ -59,13 +59,13 @@ impl State for Flag {
     }
 }
 
-impl Waiters<(), Flavour> for Flag {
-    fn waiters(&mut self) -> &mut WaitList<(), Flavour> {
+impl Waiters<()> for Flag {
+    fn waiters(&mut self) -> &mut WaitList<()> {
         &mut self.waiters
     }
 }
 
-impl Readiness<Flavour> for Flag {
+impl Readiness for Flag {
     #[inline]
     fn is_ready(number: usize) -> bool {
         number != 0

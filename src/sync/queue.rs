@@ -291,7 +291,8 @@ macro_rules! queue {
             /// # Panics
             ///
             /// With the panic of `clone`, which runs under the queue's lock and
-            /// must not use the queue or wait.
+            /// must not use the queue or wait; if it drops a future that waits
+            /// for the queue, the process ends.
             ///
             /// # Examples
             ///
@@ -624,7 +625,8 @@ queue!(LifoQueue, "LifoQueue", [], Vec::new());
 /// A queue whose smallest item comes out first; equal ones in order of arrival.
 ///
 /// `T`'s `cmp` runs under the queue's lock: it must neither wait nor use the
-/// queue (both panic). If it panics, that is the panic of the `put` whose item it
+/// queue (both panic; to drop a future that waits for the queue ends the process).
+/// If it panics, that is the panic of the `put` whose item it
 /// was; the panic hook and that item's destructor run under the lock too, and
 /// must not use the queue either.
 ///

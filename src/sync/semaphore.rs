@@ -27,7 +27,7 @@ struct Permits {
 struct Count {
     permits: usize,
     /// Each with the number of permits it needs.
-    waiters: WaitList<usize, Flavour>,
+    waiters: WaitList<usize>,
 }
 
 impl State for Count {
@@ -46,8 +46,8 @@ impl State for Count {
     }
 }
 
-impl Waiters<usize, Flavour> for Count {
-    fn waiters(&mut self) -> &mut WaitList<usize, Flavour> {
+impl Waiters<usize> for Count {
+    fn waiters(&mut self) -> &mut WaitList<usize> {
         &mut self.waiters
     }
 

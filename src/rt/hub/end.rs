@@ -80,21 +80,28 @@ impl Hub {
     /// The thread ends with greenlets left: nobody may wake them, those who wait
     /// for them are told, and what they own is leaked.
     fn abandon(&self) {
-        let mut left = 0;
-        for place in self.places.take() {
+        let mut places = self.places.take();
+        places.retain(|place| match place {
+            Place::Free(_) => false,
+            Place::Started(record) => !self.is_root(record),
+            Place::Unstarted(_) => true,
+        });
+        // All of them before anybody is told, who might wake another one of them.
+        for place in &places {
+            if let Place::Started(record) = place {
+                record.waiter.word.close();
+            }
+        }
+        let left = places.len();
+        for place in places {
             let job = match place {
-                Place::Free(_) => continue,
-                Place::Started(record) if self.is_root(record) => continue,
-                Place::Started(record) => {
-                    record.waiter.word.close();
-                    record.job.take()
-                }
+                Place::Free(_) => None,
+                Place::Started(record) => record.job.take(),
                 Place::Unstarted(job) => {
                     std::mem::forget(job.seed().take_legacy());
                     Some(job)
                 }
             };
-            left += 1;
             if let Some(job) = job {
                 job.abandon();
             }

@@ -2,8 +2,9 @@
 
 use super::record::{Member, Place};
 use super::{BUDGET, CROWD, EntryRef, Hub, HubRef, Job, Key, Record, WorkerRef};
-use crate::rt::coroutine::{AbortOnUnwind, Order, Yielder};
+use crate::rt::coroutine::{Order, Yielder};
 use crate::rt::inbox::Mail;
+use crate::rt::report::AbortOnUnwind;
 use crate::rt::timers::Rank;
 use crate::rt::trace;
 use std::io;
@@ -15,10 +16,12 @@ impl Hub {
     #[inline(never)]
     pub(crate) fn run_root(&'static self) {
         // An unwind from here would leave the wait of the root with its node linked.
-        let bomb = AbortOnUnwind;
+        let bomb = AbortOnUnwind::machinery();
         let mut hub = self;
         loop {
             if hub.budget.get() == 0 {
+                // Whoever ran last may have ended: the program's code that a turn calls is not its.
+                hub.current.set(hub.root());
                 hub.turn();
                 hub.outside.look();
             }
@@ -75,7 +78,8 @@ impl Hub {
             unreachable!("who has no worker has not started")
         };
         record.grow(job);
-        trace::started(&self.current().task, record.id());
+        self.current.set(self.root()); // as for a turn
+        trace::started(&self.root().task, record.id());
         if self.observed.get() != 0 {
             self.observe_start(record);
         }

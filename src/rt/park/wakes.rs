@@ -5,7 +5,6 @@ use crate::rt::hub::Hub;
 use crate::rt::inbox::{Waiter, Wake};
 use crate::rt::report::contain;
 use crate::rt::sync::MODELLED;
-use crate::rt::word::Word;
 use std::task::Waker;
 
 /// Waiters that a broadcast claims before it lets go of the lock. Small in
@@ -69,31 +68,16 @@ fn wake_task(waker: Waker) {
 }
 
 /// Claims a waiter through its node of that index: true if no one else has ended
-/// its wait. The caller holds the lock of the list that the node was in.
-pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
-    claim_by(Word::notify, waiter, index, wakes)
-}
-
-/// The same, if nobody on another thread could use that list.
-pub(crate) fn claim_here(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
-    match index {
-        0 => claim_by(Word::notify_here, waiter, index, wakes),
-        // It has nodes in other lists too, and those may be for all.
-        _ => claim(waiter, index, wakes),
-    }
-}
-
+/// its wait. The caller holds the lock of the list that it has taken the node off.
 #[inline(always)]
-fn claim_by(
-    notify: fn(&Word, usize) -> bool,
-    waiter: &Waiter,
-    index: usize,
-    wakes: &mut Wakes,
-) -> bool {
+pub(crate) fn claim(waiter: &Waiter, index: usize, wakes: &mut Wakes) -> bool {
     if let Some(hub) = Hub::get()
         && let Some(record) = waiter.index_in(hub.inbox())
     {
-        let won = notify(&waiter.word, index);
+        let won = match index {
+            0 => waiter.word.notify_here(),
+            _ => waiter.word.notify(index),
+        };
         if won {
             hub.make_ready_index(record);
         }

@@ -153,16 +153,22 @@ impl Slabs {
         };
         let class = self.classes.get_mut(&bytes).expect("just there");
         let slab = class.slabs.get_mut(&number).expect("open ones are there");
+        // A slab has guards of one kind. If it has some, and may have no more of them, memory has
+        // been locked since: it gets no more places, and another one tries for itself.
         let offset = match slab.free.pop() {
             Some(offset) => offset,
             None => {
                 let offset = slab.begun * bytes;
                 if !slab.protects {
-                    // A slab has guards of one kind.
                     match slab.region.guard(offset) {
                         Ok(()) => {}
                         Err(_) if slab.begun == 0 => slab.protects = true,
-                        Err(error) => return Err(error),
+                        Err(_) => {
+                            class.places -= slab.places - slab.begun;
+                            slab.places = slab.begun;
+                            class.open.remove(&number);
+                            return self.take(bytes);
+                        }
                     }
                 }
                 if slab.protects {

@@ -2,14 +2,15 @@
 
 use super::{Monitor, Node, Step, Waiters, interruption, jump, obstructed};
 use crate::rt::clock::Limit;
-use crate::rt::flavour::{Flavour, Shared};
+use crate::rt::flavour::Flavour;
 use crate::rt::park::Party;
+use crate::rt::report::AbortOnUnwind;
 use crate::rt::task::Site;
 use crate::rt::word::Outcome;
 use smallvec::SmallVec;
 
 /// A state whose number, in the fast word, says whether it is ready.
-pub(crate) trait Readiness<R: Flavour = Shared>: Waiters<(), R> {
+pub(crate) trait Readiness: Waiters<()> {
     fn is_ready(number: usize) -> bool;
 }
 
@@ -31,7 +32,7 @@ pub(crate) trait Source {
     fn is_ready(&self) -> bool;
 }
 
-impl<S: Readiness<R>, R: Flavour> Source for Monitor<S, R> {
+impl<S: Readiness, R: Flavour> Source for Monitor<S, R> {
     unsafe fn enlist(&self, node: &Node<()>) -> bool {
         // SAFETY: the caller's promise.
         unsafe { self.enlist_unless(|state| S::is_ready(state.store().0), node) }
@@ -49,7 +50,7 @@ impl<S: Readiness<R>, R: Flavour> Source for Monitor<S, R> {
     }
 }
 
-impl<S: Waiters<(), R>, R: Flavour> Monitor<S, R> {
+impl<S: Waiters<()>, R: Flavour> Monitor<S, R> {
     /// Under the lock: true if it is ready, else links the node.
     ///
     /// # Safety
@@ -130,19 +131,23 @@ fn prepare_any(
     nodes.extend((1..=sources.len()).map(|i| Node::new(party.waiter(), i, ())));
     let word = &party.waiter().word;
     word.announce();
+    let bomb = AbortOnUnwind::machinery();
     for (i, source) in sources.iter().enumerate() {
-        // SAFETY: `nodes` is not touched again before all are delisted.
+        // SAFETY: `nodes` is not touched again before all are delisted, and nothing unwinds.
         if unsafe { source.enlist(&nodes[i]) } {
             // Ready after all. If the word can be taken back, nobody has chosen
             // this waiter; else it is going to be woken and must suspend.
             if word.retract() {
                 delist_all(nodes, sources);
+                std::mem::forget(bomb);
                 return Step::Ready(Some(i));
             }
             break;
         }
     }
-    match party.suspend(&site, &limit) {
+    let switch = party.suspend(&site, &limit);
+    std::mem::forget(bomb);
+    match switch {
         Some(switch) => Step::Suspend(switch),
         None => Step::Ready(complete_any(&party, nodes, sources)),
     }
@@ -163,8 +168,10 @@ fn resumed_any(nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
 
 #[track_caller]
 fn complete_any(party: &Party, nodes: &[Node<()>], sources: &[&dyn Source]) -> Option<usize> {
+    let bomb = AbortOnUnwind::machinery();
     let outcome = party.settle();
     delist_all(nodes, sources);
+    std::mem::forget(bomb);
     match outcome {
         Outcome::Notified(index) => Some(index - 1),
         Outcome::Expired => None,

@@ -11,6 +11,7 @@
 
 use super::{Arm, Choice, HasSource, Ready, Source};
 use crate::rt::inbox::Waiter;
+use crate::rt::report::AbortOnUnwind;
 use crate::rt::word::Outcome;
 use std::future::Future;
 use std::pin::Pin;
@@ -111,7 +112,13 @@ impl<A: Arm> Drop for Wait<A> {
         if self.stage == Stage::Listed {
             // If this fails a notifier was first; either way the node goes now.
             self.waiter.word.retract();
+            // The node goes whatever happens.
+            let bomb = AbortOnUnwind(
+                "a future that waits for a queue was dropped inside the Ord or Clone of one of its \
+                 items, where it cannot leave the line",
+            );
             self.arm.delist();
+            std::mem::forget(bomb);
         }
     }
 }

@@ -7,19 +7,19 @@ use crate::rt::sync::{AtomicBool, Ordering, UnsafeCell, const_fn};
 use crate::rt::task::Site;
 
 /// The state of a [`Latch`].
-pub(crate) struct LatchState<L, R> {
+pub(crate) struct LatchState<L> {
     ready: bool,
-    waiters: WaitList<(), R>,
+    waiters: WaitList<()>,
     /// What else is under the lock.
     extra: L,
 }
 
-impl<L, R> State for LatchState<L, R> {
+impl<L> State for LatchState<L> {
     fn check(&self) {}
 }
 
-impl<L, R: Flavour> Waiters<(), R> for LatchState<L, R> {
-    fn waiters(&mut self) -> &mut WaitList<(), R> {
+impl<L> Waiters<()> for LatchState<L> {
+    fn waiters(&mut self) -> &mut WaitList<()> {
         &mut self.waiters
     }
 }
@@ -29,7 +29,7 @@ impl<L, R: Flavour> Waiters<(), R> for LatchState<L, R> {
 pub(crate) struct Latch<V, L = (), R = Shared> {
     ready: AtomicBool,
     value: UnsafeCell<Option<V>>,
-    monitor: Monitor<LatchState<L, R>, R>,
+    monitor: Monitor<LatchState<L>, R>,
 }
 
 // SAFETY: the value is written by one thread (the monitor decides which) and

@@ -1,13 +1,12 @@
 //! The lists that waiters stand in, and their places there.
 
 use crate::rt::coroutine::prefetch;
-use crate::rt::flavour::{Flavour, Shared};
 use crate::rt::inbox::Waiter;
 use crate::rt::park::{self, Wakes};
 use crate::rt::sync::UnsafeCell;
 use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
 use std::cell::Cell;
-use std::marker::{PhantomData, PhantomPinned};
+use std::marker::PhantomPinned;
 
 /// A waiter's place in a list, in the frame of the method that waits.
 pub(crate) struct Node<V> {
@@ -46,26 +45,24 @@ impl<V> Node<V> {
 }
 
 /// A FIFO of waiters with a slot of type `V` each.
-pub(crate) struct WaitList<V, R = Shared> {
+pub(crate) struct WaitList<V> {
     list: LinkedList<NodeAdapter<V>>,
     len: usize,
     next_ticket: u64,
-    flavour: PhantomData<R>,
 }
 
 // SAFETY: the list is only used under its monitor's lock. Its nodes lie on other
 // threads' stacks; of these only the links, which that lock guards, the waiter,
 // which is Sync, and the value are touched, and the value may be moved to
 // another thread since V is Send.
-unsafe impl<V: Send> Send for WaitList<V, Shared> {}
+unsafe impl<V: Send> Send for WaitList<V> {}
 
-impl<V, R: Flavour> WaitList<V, R> {
+impl<V> WaitList<V> {
     pub(crate) const fn new() -> Self {
         WaitList {
             list: LinkedList::new(NodeAdapter::NEW),
             len: 0,
             next_ticket: 0,
-            flavour: PhantomData,
         }
     }
 
@@ -133,11 +130,7 @@ impl<V, R: Flavour> WaitList<V, R> {
     #[inline(always)]
     unsafe fn claim_waiter(node: &Node<V>, wakes: &mut Wakes) -> bool {
         // SAFETY: the node's frame is alive, and so is its waiter.
-        let waiter = unsafe { &*node.waiter };
-        match R::SHARED {
-            true => park::claim(waiter, node.index, wakes),
-            false => park::claim_here(waiter, node.index, wakes),
-        }
+        park::claim(unsafe { &*node.waiter }, node.index, wakes)
     }
 
     /// Claims the first in line that is not leaving, and lends its slot.
@@ -260,7 +253,7 @@ impl<V, R: Flavour> WaitList<V, R> {
     }
 }
 
-impl<V, R> std::fmt::Debug for WaitList<V, R> {
+impl<V> std::fmt::Debug for WaitList<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} waiting", self.len)
     }

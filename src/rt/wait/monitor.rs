@@ -28,8 +28,8 @@ pub(crate) trait State {
 }
 
 /// A state with a list of waiters whose slots are of type `V`.
-pub(crate) trait Waiters<V, R: Flavour = Shared>: State {
-    fn waiters(&mut self) -> &mut WaitList<V, R>;
+pub(crate) trait Waiters<V>: State {
+    fn waiters(&mut self) -> &mut WaitList<V>;
     /// A waiter has left from anywhere in the list: restore the invariant.
     fn left(&mut self, _wakes: &mut Wakes) {}
     /// Whether a waiter that a notifier has taken off was served, as its slot says, though its
@@ -81,7 +81,7 @@ impl<S: State, R: Flavour> Guard<'_, S, R> {
     /// `end`; true if there are no more.
     fn claim_batch<V>(&mut self, end: u64) -> bool
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let (state, wakes) = self.parts();
         let list = state.waiters();
@@ -286,7 +286,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         finish: impl FnOnce(End, V) -> O,
     ) -> O
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let mut node = MaybeUninit::uninit();
         // SAFETY: `node` stays in this frame until `resumed`; if `prepare`
@@ -323,7 +323,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         decide: impl FnOnce(&mut S, &mut Wakes, &mut V) -> Option<O>,
     ) -> Begun<O>
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         // Dropped, and so delivered, after the unlock.
         let mut debt = Debt::none();
@@ -364,7 +364,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         value: V,
     ) -> Result<Begun<O>, Interruption>
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let mut party = Party::current();
         if let Some(obstacle) = party.obstacle() {
@@ -400,7 +400,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
     #[inline(never)]
     unsafe fn resumed<V>(&self, node: &mut MaybeUninit<Node<V>>) -> End
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         if let Some((hub, record)) = Party::greenlet()
             && let Some(outcome @ Outcome::Notified(_)) = record.waiter.word.outcome()
@@ -428,7 +428,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         node: &mut MaybeUninit<Node<V>>,
     ) -> Result<End, Interruption>
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let mut served = false;
         let outcome = party.settle();
@@ -473,7 +473,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         decide: impl FnOnce(&mut S) -> bool,
     ) -> Result<(), Interruption>
     where
-        S: Waiters<(), R>,
+        S: Waiters<()>,
     {
         let mut guard = self.lock();
         if !decide(guard.parts().0) {
@@ -494,7 +494,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         value: V,
     ) -> Result<End, Interruption>
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let mut node = MaybeUninit::uninit();
         let Guard {
@@ -524,7 +524,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
     #[inline]
     pub(crate) fn broadcast<V>(&self, begin: impl FnOnce(&mut S) -> bool) -> bool
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         let mut guard = self.lock();
         let (state, wakes) = guard.parts();
@@ -550,7 +550,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
     /// began earlier, when that was the next ticket.
     pub(crate) fn wake_below<V>(&self, end: u64)
     where
-        S: Waiters<V, R>,
+        S: Waiters<V>,
     {
         // Lets go of the lock between batches: those woken may need it.
         while !self.lock().claim_batch::<V>(end) {}
@@ -563,7 +563,7 @@ impl<S: State, R: Flavour> Monitor<S, R> {
 ///
 /// The node stays where it is until it is unlinked.
 #[inline(always)]
-unsafe fn enlist<S: Waiters<V, R>, R: Flavour, V>(
+unsafe fn enlist<S: Waiters<V>, R: Flavour, V>(
     mut held: Held<'_, S, R>,
     node: &mut MaybeUninit<Node<V>>,
     waiter: &Waiter,
@@ -605,6 +605,6 @@ impl Drop for Lent {
 
 /// Whether the wait blocks the thread, since it can neither switch nor say no.
 #[cold]
-fn blocks<V, R: Flavour>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V, R>) -> bool {
+fn blocks<V>(obstacle: &Obstacle, limit: &Limit, state: &impl Waiters<V>) -> bool {
     matches!((obstacle, limit), (Obstacle::Panicking, Limit::Never)) && state.may_block()
 }

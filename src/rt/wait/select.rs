@@ -30,6 +30,7 @@ use crate::rt::clock::Limit;
 use crate::rt::flavour::Flavour;
 use crate::rt::inbox::Waiter;
 use crate::rt::park::{Party, Wakes};
+use crate::rt::report::AbortOnUnwind;
 use crate::rt::sync::yield_thread;
 use crate::rt::task::Site;
 use crate::rt::word::Outcome;
@@ -118,7 +119,7 @@ pub(crate) struct Operation<'a, S, R, V, O, Q, D, F, B: FnMut(V)> {
 impl<'a, S, R, V, O, Q, D, F, B> Operation<'a, S, R, V, O, Q, D, F, B>
 where
     R: Flavour,
-    S: Waiters<V, R>,
+    S: Waiters<V>,
     Q: Fn(&S, &Waiter) -> bool,
     D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
     F: FnMut(V) -> O,
@@ -150,7 +151,7 @@ where
 impl<S, R, V, O, Q, D, F, B> Arm for Operation<'_, S, R, V, O, Q, D, F, B>
 where
     R: Flavour,
-    S: Waiters<V, R>,
+    S: Waiters<V>,
     Q: Fn(&S, &Waiter) -> bool,
     D: FnMut(&mut S, &mut Wakes, &mut V) -> Option<O>,
     F: FnMut(V) -> O,
@@ -382,7 +383,7 @@ fn prepare(
 ) -> Step<Option<usize>> {
     let site = Site::here(operation);
     let n = arms.len();
-    let in_turn = || (first..n).chain(0..first);
+    let in_turn = || (first..n).chain(0..first.min(n));
     loop {
         let party = Party::current();
         if let Some(end) = obstructed(&party, &site) {
@@ -391,11 +392,13 @@ fn prepare(
         }
         let word = &party.waiter().word;
         word.announce();
+        let bomb = AbortOnUnwind::machinery();
         // SAFETY: the caller has the arms borrowed until all are delisted: here, or in
-        // `complete` after the switch.
+        // `complete` after the switch. Nothing unwinds before.
         let ready = in_turn().any(|i| unsafe { arms[i].enlist(party.waiter(), i + 1) });
         if ready && word.retract() {
             arms.iter_mut().for_each(|arm| arm.delist());
+            std::mem::forget(bomb);
             // Who has made it ready may be another select that is going back just now.
             yield_thread();
             if let Some(i) = in_turn().find(|&i| arms[i].attempt()) {
@@ -403,7 +406,9 @@ fn prepare(
             }
             continue;
         }
-        return match party.suspend(&site, &limit) {
+        let switch = party.suspend(&site, &limit);
+        std::mem::forget(bomb);
+        return match switch {
             Some(switch) => Step::Suspend(switch),
             None => Step::Ready(complete(&party, arms)),
         };
@@ -417,8 +422,10 @@ fn resumed(arms: &mut [&mut dyn Arm]) -> Option<usize> {
 
 #[track_caller]
 fn complete(party: &Party, arms: &mut [&mut dyn Arm]) -> Option<usize> {
+    let bomb = AbortOnUnwind::machinery();
     let outcome = party.settle();
     arms.iter_mut().for_each(|arm| arm.delist());
+    std::mem::forget(bomb);
     match outcome {
         Outcome::Notified(index) => {
             arms[index - 1].done();

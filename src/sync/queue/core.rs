@@ -167,10 +167,10 @@ pub(super) struct Place {
 pub(super) struct Items<T, C> {
     pub(super) items: C,
     pub(super) capacity: Option<usize>,
-    pub(super) getters: WaitList<Option<T>, Flavour>,
-    pub(super) putters: WaitList<Offer<T>, Flavour>,
-    pub(super) reservers: WaitList<Place, Flavour>,
-    joiners: WaitList<(), Flavour>,
+    pub(super) getters: WaitList<Option<T>>,
+    pub(super) putters: WaitList<Offer<T>>,
+    pub(super) reservers: WaitList<Place>,
+    joiners: WaitList<()>,
     pub(super) unfinished: usize,
     /// Places that are held.
     pub(super) reserved: usize,
@@ -217,23 +217,23 @@ impl<T, C: Container<T>> State for Items<T, C> {
     }
 }
 
-impl<T, C: Container<T>> Waiters<Option<T>, Flavour> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Option<T>, Flavour> {
+impl<T, C: Container<T>> Waiters<Option<T>> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Option<T>> {
         &mut self.getters
     }
 }
-impl<T, C: Container<T>> Waiters<Offer<T>, Flavour> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Offer<T>, Flavour> {
+impl<T, C: Container<T>> Waiters<Offer<T>> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Offer<T>> {
         &mut self.putters
     }
 }
-impl<T, C: Container<T>> Waiters<Place, Flavour> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<Place, Flavour> {
+impl<T, C: Container<T>> Waiters<Place> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<Place> {
         &mut self.reservers
     }
 }
-impl<T, C: Container<T>> Waiters<(), Flavour> for Items<T, C> {
-    fn waiters(&mut self) -> &mut WaitList<(), Flavour> {
+impl<T, C: Container<T>> Waiters<()> for Items<T, C> {
+    fn waiters(&mut self) -> &mut WaitList<()> {
         &mut self.joiners
     }
 }
