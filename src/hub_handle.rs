@@ -65,8 +65,8 @@ impl HubHandle {
     ///
     /// On a hub that has ended the closure is dropped here, and the greenlet is
     /// [`HubClosed`](crate::JoinError::HubClosed).
-    /// A hub that cannot have even its first stack leaks the closure, and the greenlet
-    /// is [`NoStack`](crate::JoinError::NoStack).
+    /// If it cannot have even its first stack the greenlet is
+    /// [`NoStack`](crate::JoinError::NoStack), and the closure is leaked, unless the hub is the caller's.
     ///
     /// # Examples
     ///

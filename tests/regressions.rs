@@ -356,6 +356,31 @@ fn a_limit_fires_on_a_thread_whose_hub_a_waker_makes() {
     helper.join().unwrap();
 }
 
+/// The same, but the waker ends the thread's wait, too.
+#[test]
+fn a_thread_that_a_waker_wakes_and_gives_its_hub() {
+    struct SpawnsAndGets(Arc<Queue<u8>>);
+    impl Wake for SpawnsAndGets {
+        fn wake(self: Arc<Self>) {
+            drop(spawn(|| ()));
+            assert_eq!(self.0.get_nowait(), Ok(2));
+        }
+    }
+    let thread = thread::spawn(|| {
+        let queue = Arc::new(Queue::bounded(1));
+        let mut get = pin!(queue.get_async());
+        let waker = Waker::from(Arc::new(SpawnsAndGets(queue.clone())));
+        let mut context = Context::from_waker(&waker);
+        assert!(get.as_mut().poll(&mut context).is_pending());
+        // The third one is put when the waker takes the second.
+        timeout(Duration::from_secs(5), || queue.put_many([1, 2, 3]))
+            .unwrap()
+            .unwrap();
+        assert_eq!(queue.get_nowait(), Ok(3));
+    });
+    thread.join().unwrap();
+}
+
 /// By a greenlet of that hub, when it is ending: the closure was leaked, though nothing forbids its destructor there.
 #[test]
 fn a_closure_that_an_ending_hub_refuses_its_own_greenlet_is_dropped() {

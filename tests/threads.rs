@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use greenlet::sync::{
     AsyncResult, BoundedSemaphore, Event, GetError, LifoQueue, PriorityQueue, PutError, Queue,
-    Semaphore,
+    RwLock, Semaphore,
 };
 use greenlet::{
     Elapsed, Greenlet, HubHandle, HubThread, JoinError, Local, Timeout, finally, join_all, now,
@@ -963,6 +963,59 @@ fn semaphore_whose_head_s_thread_has_ended_serves_those_behind() {
         released_behind_the_dead(1, |s| {
             spawn(move || s.acquire_many(5).forget());
         });
+    });
+}
+
+/// Some whose waits are over when their thread ends, but who have not run since: a kill, a limit, a select.
+#[test]
+fn those_whose_waits_have_ended_with_their_thread_block_nobody() {
+    let blockers: [fn(Arc<Semaphore>); 3] = [
+        |s| {
+            let killed = spawn(move || s.acquire_many(5).forget());
+            yield_now();
+            killed.kill();
+        },
+        |s| {
+            let ms = Duration::from_millis(20);
+            spawn(move || s.acquire_many_timeout(5, ms).map(|permit| permit.forget()));
+            // Both in one turn; this one comes first.
+            assert!(!Event::new().wait_timeout(ms));
+        },
+        |s| {
+            let event = Arc::new(Event::new());
+            let e = event.clone();
+            spawn(move || {
+                greenlet::select! {
+                    acquire_many(s, 5) -> permits => permits.forget(),
+                    wait(e) => {}
+                }
+            });
+            yield_now();
+            event.set();
+        },
+    ];
+    for (n, block) in blockers.into_iter().enumerate() {
+        within(move || {
+            let s = Arc::new(Semaphore::new(1));
+            let theirs = s.clone();
+            // Without the turn after it that `abandoned` gives.
+            std::thread::spawn(move || block(theirs)).join().unwrap();
+            assert!(format!("{s:?}").contains("waiting: 1"), "{n}: {s:?}");
+            assert!(s.try_acquire().is_some(), "{n}: {s:?}");
+        });
+    }
+    within(|| {
+        let lock = Arc::new(RwLock::new(()));
+        let reader = lock.read();
+        let theirs = lock.clone();
+        let end = std::thread::spawn(move || {
+            let writer = spawn(move || drop(theirs.write()));
+            yield_now();
+            writer.kill();
+        });
+        end.join().unwrap();
+        assert!(lock.try_read_for(Duration::ZERO).is_some(), "{lock:?}");
+        drop(reader);
     });
 }
 

@@ -92,9 +92,13 @@ impl Word {
         self.decide(INTERRUPTED)
     }
 
-    /// The hub's thread is ending: notifiers pass over this waiter from now on.
-    pub(crate) fn close(&self) -> bool {
-        self.decide(CLOSED)
+    /// The hub's thread is ending: notifiers pass over this waiter from now on, also if its wait
+    /// has ended and it has not left the line yet. (A wait with one node that was notified has.)
+    pub(crate) fn close(&self) {
+        // Relaxed: a decided word is only the waiter's.
+        if !self.decide(CLOSED) && !matches!(self.0.load(Ordering::Relaxed), IDLE | NOTIFIED) {
+            self.0.store(CLOSED, Ordering::Relaxed);
+        }
     }
 
     /// Whether the wait goes on.

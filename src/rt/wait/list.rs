@@ -11,7 +11,7 @@ use std::marker::PhantomPinned;
 /// A waiter's place in a list, in the frame of the method that waits.
 pub(crate) struct Node<V> {
     link: LinkedListLink,
-    waiter: *const Waiter,
+    waiter: Cell<*const Waiter>,
     /// 0 if the waiter has this one only, else its number among them, from 1.
     index: usize,
     ticket: Cell<u64>,
@@ -30,7 +30,7 @@ impl<V> Node<V> {
     pub(super) fn new(waiter: &Waiter, index: usize, value: V) -> Self {
         Node {
             link: LinkedListLink::new(),
-            waiter,
+            waiter: Cell::new(waiter),
             index,
             ticket: Cell::new(0),
             value: UnsafeCell::new(value),
@@ -41,6 +41,11 @@ impl<V> Node<V> {
     /// Under the lock.
     pub(super) fn is_linked(&self) -> bool {
         self.link.is_linked()
+    }
+
+    /// Another one waits in its place. Under the lock.
+    pub(super) fn set_waiter(&self, waiter: &Waiter) {
+        self.waiter.set(waiter);
     }
 }
 
@@ -79,7 +84,7 @@ impl<V> WaitList<V> {
         while let Some(node) = self.list.front().get() {
             // SAFETY: the node is linked, so its frame is alive, leaked if need be,
             // and so is its waiter.
-            if !unsafe { (*node.waiter).word.is_closed() } {
+            if !unsafe { (*node.waiter.get()).word.is_closed() } {
                 return;
             }
             self.list.pop_front();
@@ -89,7 +94,9 @@ impl<V> WaitList<V> {
 
     /// Whether anybody but `me` is in line.
     pub(crate) fn has_other(&self, me: &Waiter) -> bool {
-        self.list.iter().any(|node| !std::ptr::eq(node.waiter, me))
+        self.list
+            .iter()
+            .any(|node| !std::ptr::eq(node.waiter.get(), me))
     }
 
     /// The slot of the first in line.
@@ -130,7 +137,7 @@ impl<V> WaitList<V> {
     #[inline(always)]
     unsafe fn claim_waiter(node: &Node<V>, wakes: &mut Wakes) -> bool {
         // SAFETY: the node's frame is alive, and so is its waiter.
-        park::claim(unsafe { &*node.waiter }, node.index, wakes)
+        park::claim(unsafe { &*node.waiter.get() }, node.index, wakes)
     }
 
     /// Claims the first in line that is not leaving, and lends its slot.
@@ -152,7 +159,7 @@ impl<V> WaitList<V> {
     pub(super) fn prefetch(&self) {
         let front = self.list.front();
         if let Some(node) = front.get() {
-            prefetch(node.waiter.addr(), 1);
+            prefetch(node.waiter.get().addr(), 1);
         }
         if let Some(next) = front.peek_next().get() {
             // It may lie across two lines.
@@ -163,7 +170,7 @@ impl<V> WaitList<V> {
     /// Whether anybody is in line whose wait has not ended.
     pub(crate) fn has_waiting(&self) -> bool {
         // SAFETY: the nodes are linked, so their frames are alive, and so are their waiters.
-        let waits = |node: &Node<V>| unsafe { (*node.waiter).word.is_waiting() };
+        let waits = |node: &Node<V>| unsafe { (*node.waiter.get()).word.is_waiting() };
         self.list.iter().any(waits)
     }
 
@@ -172,7 +179,7 @@ impl<V> WaitList<V> {
         let mut place = self.list.front_mut();
         while let Some(node) = place.get() {
             // SAFETY: the node is linked, so its frame is alive, and so is its waiter.
-            if unsafe { (*node.waiter).word.is_waiting() } {
+            if unsafe { (*node.waiter.get()).word.is_waiting() } {
                 place.move_next();
             } else {
                 place.remove();

@@ -4,7 +4,7 @@ use super::list::{Node, WaitList};
 use super::{End, Interruption, interruption, jump, refuse};
 use crate::rt::clock::Limit;
 use crate::rt::flavour::{Flavour, Shared};
-use crate::rt::hub::{CROWD, Switch};
+use crate::rt::hub::{CROWD, Hub, Switch};
 use crate::rt::inbox::Waiter;
 use crate::rt::park::{BATCH, Obstacle, Party, Wakes};
 use crate::rt::sync::{AtomicUsize, Lock, LockGuard, Ordering, const_fn, panicking, thread_lazy};
@@ -382,13 +382,34 @@ impl<S: State, R: Flavour> Monitor<S, R> {
         }
         // SAFETY: the caller's promise.
         unsafe { enlist(held, node, party.waiter(), value) };
+        let has_hub = Hub::get().is_some();
         debt.pay();
+        if !has_hub && Hub::get().is_some() {
+            // A waker has made the thread's hub, and the time limits are its root's now.
+            // SAFETY: linked above, so it is initialised.
+            party = self.hand_to_root(party, unsafe { node.assume_init_ref() });
+        }
         let switch = party.suspend(site, limit);
         Ok(match party {
             Party::Hub(..) => Begun::Linked(switch),
             // SAFETY: linked above, and the wait is decided.
             Party::Thread(_) => Begun::Over(unsafe { self.complete(&party, node) }?),
         })
+    }
+
+    /// The root of the thread's new hub waits in place of the thread, unless that has been woken.
+    #[cold]
+    fn hand_to_root<V>(&self, thread: Party, node: &Node<V>) -> Party {
+        let _held = self.hold();
+        if !node.is_linked() {
+            return thread;
+        }
+        let root = Party::current();
+        root.waiter().word.announce();
+        node.set_waiter(root.waiter());
+        let taken = thread.waiter().word.retract();
+        debug_assert!(taken, "only who has its node could have ended its wait");
+        root
     }
 
     /// The second half: whether a notifier has ended the wait, or its limit. The value is in

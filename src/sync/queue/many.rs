@@ -112,14 +112,12 @@ impl<T, C: Container<T>> Core<T, C> {
         let (mut rest, site) = (items.into_iter(), Site::here(operation));
         // One limit for all of them.
         let limit = limit.fixed(|| Party::current().now());
-        // The wait is for the place of one: so whoever got those before it is woken before the wait
-        // begins. A waker may make the thread's hub, which takes over its time limits.
-        while let Some(item) = self.put_some(&mut rest)? {
+        while let Some(item) = rest.next() {
             let put = self.monitor.wait(
                 &site,
                 &limit,
                 Offer::Item(item),
-                |state, wakes, offer| self.accept(state, wakes, || offer.take()),
+                |state, wakes, offer| self.accept_many(state, wakes, offer, &mut rest),
                 |end, offer| match (end, offer) {
                     (_, Offer::Taken) => Ok(()),
                     (End::Notified, Offer::Item(item)) => Err(PutError::ShutDown(item)),
