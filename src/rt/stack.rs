@@ -28,7 +28,6 @@ pub(crate) use overflow::{leave_thread, tell_overflows};
 #[cfg(target_os = "linux")]
 use slabs::Slot as Memory;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Elsewhere an overflow is a fault that nobody explains.
 #[cfg(not(target_os = "linux"))]
@@ -64,7 +63,7 @@ pub(crate) fn class(size: usize) -> io::Result<usize> {
     Ok(size.next_power_of_two())
 }
 
-/// Stack tops are moved down by one of so many cache lines, in turn. All stacks
+/// Stack tops are moved down by one of so many cache lines, by their places. All stacks
 /// begin at the same offset in a page, so without this the frames of many
 /// greenlets would fight for the same few sets of the first-level cache.
 const COLOURS: usize = 32;
@@ -96,11 +95,13 @@ impl ColouredStack {
 
 /// A new stack with at least `size` usable bytes and a guard page.
 pub(crate) fn allocate(size: usize) -> io::Result<ColouredStack> {
-    // Relaxed: any spread will do.
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let colour = NEXT.fetch_add(1, Ordering::Relaxed) % COLOURS;
+    let memory = Memory::new(size + BEYOND)?;
+    let (low, high) = (memory.limit().get(), memory.base().get());
+    // Neighbours differ. And a place that is used again has the same: then what lies above the
+    // frames was never among those of another coroutine, which valgrind takes for dead.
+    let colour = low / (high - low) % COLOURS;
     Ok(ColouredStack {
-        memory: Memory::new(size + BEYOND)?,
+        memory,
         offset: colour * LINE,
     })
 }
