@@ -66,7 +66,8 @@ impl HubHandle {
     /// On a hub that has ended the closure is dropped here, and the greenlet is
     /// [`HubClosed`](crate::JoinError::HubClosed).
     /// If it cannot have even its first stack the greenlet is
-    /// [`NoStack`](crate::JoinError::NoStack), and the closure is leaked, unless the hub is the caller's.
+    /// [`NoStack`](crate::JoinError::NoStack), and the closure is leaked, unless the hub is the
+    /// caller's.
     ///
     /// # Examples
     ///

@@ -626,9 +626,9 @@ queue!(LifoQueue, "LifoQueue", [], Vec::new());
 ///
 /// `T`'s `cmp` runs under the queue's lock: it must neither wait nor use the
 /// queue (both panic; to drop a future that waits for the queue ends the process).
-/// If it panics, that is the panic of the `put` whose item it
-/// was; the panic hook and that item's destructor run under the lock too, and
-/// must not use the queue either.
+/// If it panics, that is the panic of the `put` whose item it was; the panic hook
+/// and that item's destructor run under the lock too, and must not use the queue
+/// either.
 ///
 /// # Examples
 ///
