@@ -154,7 +154,8 @@ pub fn checkpoint() {
 }
 
 /// The time, as this thread's timers see it: virtual in a
-/// [`Simulation`](crate::testing::Simulation).
+/// [`Simulation`](crate::testing::Simulation). There `now() - then` is the time that has passed,
+/// and not `then.elapsed()`, which asks the real clock.
 ///
 /// # Examples
 ///

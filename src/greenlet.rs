@@ -105,7 +105,8 @@ impl Builder {
         }
     }
 
-    /// The name that panics, reports and [`current`](crate::current) show.
+    /// The name that [`current`](crate::current), [`JoinError`](crate::JoinError), reports and
+    /// dumps show. What a panic prints has the thread's name.
     ///
     /// # Examples
     ///

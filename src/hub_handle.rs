@@ -4,6 +4,7 @@
 use crate::dump::{self, Dump};
 use crate::greenlet::Greenlet;
 use crate::rt::clock::Limit;
+use crate::rt::deadlock;
 use crate::rt::hub;
 use crate::rt::inbox::Inbox;
 use crate::rt::park;
@@ -294,8 +295,8 @@ impl fmt::Debug for HubThread {
 /// and what each waits for goes to stderr, once for each hub, and the hub waits on.
 ///
 /// For programs with several threads, where nobody can know whether a wake is
-/// still to come. A hub with a timer pending is not reported. `None` is off, as
-/// at the start. The setting is the process's; a hub that sleeps already sees it
+/// still to come. A hub with a timer pending is not reported, nor a thread without a
+/// hub. `None` is off, as at the start. The setting is the process's; a hub that sleeps already sees it
 /// when it next wakes.
 ///
 /// # Examples
@@ -305,5 +306,5 @@ impl fmt::Debug for HubThread {
 /// greenlet::deadlock_after(None);
 /// ```
 pub fn deadlock_after(limit: impl Into<Option<Duration>>) {
-    hub::set_deadlock_after(limit.into());
+    deadlock::set_after(limit.into());
 }

@@ -1,5 +1,5 @@
 //! gevent's model in Rust: *greenlets*, coroutines with stacks of their own that are
-//! written in plain blocking style, switch in a few nanoseconds, and need no `async`.
+//! written in plain blocking style, switch in some ten nanoseconds, and need no `async`.
 //!
 //! ```
 //! use greenlet::sync::{BoundedSemaphore, Queue};
@@ -39,7 +39,7 @@
 //! | starting, ending, joining | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`join_all`], [`kill_all`] |
 //! | what runs | [`current`], [`sleep`], [`yield_now`], [`checkpoint`], [`now`] |
 //! | bounding what runs inside | [`scope()`], [`run()`], [`shield`], [`finally`], [`no_switch`] |
-//! | time limits | [`timeout()`], [`Timeout`], and a `_timeout` form of every wait |
+//! | time limits | [`timeout()`] and [`Timeout`], round whatever waits; many waits have a `_timeout` form (locks `try_lock_for`) |
 //! | a flag, a result | [`sync::Event`], [`sync::Notify`], [`sync::AsyncResult`] |
 //! | queues | [`sync::Queue`], [`sync::LifoQueue`], [`sync::PriorityQueue`] |
 //! | channels: queues with a [`sync::Sender`] and a [`sync::Receiver`] | [`sync::Queue::channel`] |
@@ -60,7 +60,7 @@
 //! | signals of the system (feature `signal`) | `signal::Signals` |
 //! | bodies that hand out values one by one, an iterator or by `resume` | [`Generator`], [`Yielder`] |
 //! | what blocks | [`unblock`], [`ThreadPool`], [`fs`] |
-//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`stack_use`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
+//! | what a program does | [`dump()`], [`dump_all`], [`statistics()`], [`time_slices`], [`measure_stacks`] with [`stack_use`], [`watchdog()`], [`set_unjoined_panic_hook`], and the deadlock's report |
 //! | events for the crate `tracing` (feature `tracing`) | see [Tracing](#tracing) |
 //! | tests without real time | [`testing::Simulation`] |
 //!
@@ -87,9 +87,11 @@
 //! 9. *Constant time* for wait, wake, leaving, spawn and end, whatever the number of
 //!    waiters; logarithmic for timers.
 //! 10. *A blocked program says so:* when it is certain that nothing can ever wake
-//!     anybody, the root's wait panics with a line for each greenlet.
+//!     anybody, the wait of the root, or of a thread without a hub, panics with a line for each
+//!     greenlet. With other threads alive it is not certain: see [`deadlock_after`].
 //! 11. *No allocation for a wait.*
-//! 12. *Small:* few dependencies, `unsafe` in three files.
+//! 12. *Small:* few dependencies; `unsafe` in the waits, the switch and the stacks, and nowhere
+//!     else.
 //!
 //! # In `async` code
 //!

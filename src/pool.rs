@@ -414,7 +414,7 @@ impl Pool {
         let stuck = Stuck(&self.stuck);
         assert!(
             self.stuck.get() < self.size || self.members.may_be_interrupted(),
-            "{} at {} is a deadlock: all members of the pool, which has {} places, wait for a place in it",
+            "{} at {} is a deadlock: all members of the pool, whose size is {}, wait for a place in it",
             site.operation,
             site.place,
             self.size

@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     put(queue, &mut item) -> result => ...,  // as `put`, of what is in an `Option`
 ///     wait(event) => ...,                    // an `Event`, `Latch`, `AsyncResult` or `Greenlet` is ready
 ///     wait(reader) -> result => ...,         // as `changed` of a `WatchReader`
-///     join(&mut handle) -> result => ...,    // as `join`, of what is in an `Option`
+///     join(&mut handle) -> result => ...,    // as `join`, of a `Greenlet` in an `Option`
 ///     lock(mutex) -> guard => ...,
 ///     acquire(semaphore) -> permit => ...,
 ///     acquire_many(semaphore, n) -> permits => ...,
@@ -208,6 +208,9 @@ macro_rules! __select {
     (@op lock $mutex:expr) => { ($mutex).select_lock() };
     (@op acquire $semaphore:expr) => { ($semaphore).select_acquire(1) };
     (@op acquire_many $semaphore:expr, $n:expr) => { ($semaphore).select_acquire($n) };
+    (@op default $($arg:expr),+) => {
+        ::std::compile_error!("select! has nothing but a `default`")
+    };
     (@op $other:ident $($arg:expr),+) => {
         ::std::compile_error!(::std::concat!("select! knows no operation `", stringify!($other), "`"))
     };

@@ -154,14 +154,14 @@ pub fn statistics() -> Option<HubStatistics> {
 /// Has all hubs of the process measure how long each slice lasts, or not. Off at the start.
 ///
 /// A slice is the time from a resume to the next wait that suspends. Each costs a reading of the
-/// clock, which is more than the switch itself. A hub begins and ceases at its next turn.
+/// clock, which is more than the switch itself. A hub begins and ceases at its next turn,
+/// or the next wait of its root.
 ///
 /// # Examples
 ///
 /// ```
 /// greenlet::time_slices(true);
 /// let longest = greenlet::run(|| {
-///     greenlet::sleep(std::time::Duration::from_millis(1)); // a turn
 ///     greenlet::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(5)); }).join().unwrap();
 ///     greenlet::statistics().unwrap().longest_slice.unwrap()
 /// });

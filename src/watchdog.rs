@@ -91,8 +91,8 @@ impl Stop {
 /// The thread looks four times within `limit`, at least once a second and at most once a
 /// millisecond. `told` runs on that thread, so that nobody else is held up; its panics are
 /// caught. What it costs a hub: one store for each switch, and a lock nobody contends for at the
-/// first turn of each greenlet. A hub is watched from its next turn on, so that a slice which
-/// has begun before the watchdog is not seen.
+/// first turn of each greenlet. A hub is watched from its next turn, or the next wait of its root,
+/// on, so that a slice which has begun before the watchdog is not seen.
 ///
 /// It says who, and where that one was spawned, not where it is: a thread cannot have another's
 /// backtrace in safe Rust. A debugger can, or `told` may abort for a core dump.
@@ -123,7 +123,6 @@ impl Stop {
 ///     }
 /// });
 /// let busy = greenlet::Builder::new().name("busy").spawn(move || {
-///     greenlet::sleep(Duration::from_millis(1)); // a turn
 ///     told.recv().unwrap() // blocks the thread, until the watchdog says so
 /// });
 /// assert!(busy.unwrap().join().unwrap().contains("'busy', spawned at"));

@@ -53,7 +53,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "rt/hub/record",
         &["rt/hub", "rt/task", "rt/inbox", "rt/timers", "rt/coroutine"],
     ),
-    ("rt/hub/idle", &["rt/hub", "rt/watch"]),
+    ("rt/deadlock", &["rt/watch"]),
+    ("rt/hub/idle", &["rt/hub", "rt/watch", "rt/deadlock"]),
     (
         "rt/hub/outside",
         &["rt/hub", "rt/inbox", "rt/poller", "rt/coroutine"],
@@ -90,7 +91,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["rt/hub", "rt/task", "rt/inbox", "rt/coroutine"],
     ),
     ("rt/park/wakes", &["rt/park", "rt/hub", "rt/inbox"]),
-    ("rt/park/thread", &["rt/task", "rt/inbox"]),
+    (
+        "rt/park/thread",
+        &["rt/task", "rt/inbox", "rt/watch", "rt/deadlock"],
+    ),
     (
         "rt/park/caller",
         &["rt/park", "rt/hub", "rt/task", "rt/poller"],
@@ -472,8 +476,8 @@ fn unsafe_stands_where_it_may() {
 }
 
 /// Only `rt/sync` names parking_lot, loom, shuttle and std's atomics and locks below the
-/// public layer. `rt/hub` and `rt/task` count ids and read a setting with std's, and `rt/stack`
-/// counts colours, has the process's slabs and a handler of signals, `rt/watch` shows what runs,
+/// public layer. `rt/hub` and `rt/task` count ids with std's, `rt/deadlock` has a setting, `rt/stack`
+/// has the process's slabs and a handler of signals, `rt/watch` shows what runs,
 /// `rt/inbox` names records, on purpose: they order nothing, and loom must not explore them.
 #[test]
 fn one_file_names_the_synchronisation() {
@@ -494,8 +498,8 @@ fn one_file_names_the_synchronisation() {
         );
         assert!(
             [
+                "rt/deadlock",
                 "rt/hub",
-                "rt/hub/idle",
                 "rt/inbox",
                 "rt/stack",
                 "rt/stack/slabs",

@@ -993,7 +993,7 @@ fn deadlock_of_a_pool_with_itself_is_told_to_the_last_member_that_waits() {
                 .collect();
             let mut results = join_all(members);
             let last = results.pop().unwrap().unwrap_err().to_string();
-            let places = format!("which has {size} places, wait for a place in it");
+            let places = format!("whose size is {size}, wait for a place in it");
             assert!(last.contains("Pool::spawn at tests/pools.rs:"), "{last}");
             assert!(last.ends_with(&places), "{last}");
             // Its place lets the others go on.

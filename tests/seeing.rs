@@ -975,7 +975,6 @@ fn wakes_of_other_threads_are_counted() {
 fn slices_are_measured() {
     run(|| {
         greenlet::time_slices(true);
-        sleep(ms(1)); // a turn
         let block = |time| move || std::thread::sleep(time);
         spawn(block(ms(5))).join().unwrap();
         let place = next!();
@@ -1362,7 +1361,7 @@ fn watchdog_names_who_holds_a_hub_up() {
     let (ready, is_ready) = mpsc::channel();
     let place = next!();
     let g = worker.handle().spawn(move || {
-        sleep(ms(1)); // a turn, and not the first
+        sleep(ms(1)); // not the first turn
         ready.send(()).unwrap();
         gone.recv().unwrap();
     });
@@ -1432,6 +1431,23 @@ fn watchdog_names_who_holds_a_hub_up() {
 }
 
 /// Who gives way in time is not told of, however long it runs.
+/// The hub is made, and its root waits, after the watchdog: there is no turn before the first slice.
+#[test]
+fn watchdog_sees_the_first_slice_of_a_hub() {
+    let (tell, told) = mpsc::channel();
+    let dog = watchdog(ms(20), move |held| {
+        let _ = tell.send(held.runner.id);
+    });
+    let _dog = dog.unwrap();
+    run(|| {
+        let g = spawn(move || {
+            let me = greenlet::current().id();
+            while told.recv_timeout(HANGS).expect("it should be told") != me {}
+        });
+        g.join().unwrap();
+    });
+}
+
 #[test]
 fn watchdog_tells_only_of_those_who_do_not_give_way() {
     let limit = ms(200);

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use greenlet::sync::{Event, Queue, Semaphore};
 use greenlet::{
-    Builder, HubHandle, JoinError, run, scope, shield, sleep, spawn, timeout, watchdog, yield_now,
+    Builder, HubHandle, JoinError, run, scope, shield, sleep, spawn, spawn_later, timeout,
+    watchdog, yield_now,
 };
 
 const SCENARIO: &str = "GREENLET_TEST_SCENARIO";
@@ -206,6 +207,56 @@ fn deadlock_inside_limits_that_never_end_is_found() {
     deadlock(|| Event::new().wait());
 }
 
+/// To sleep for ever is to wait for what never comes.
+fn deadlock_of_those_who_sleep_for_ever_is_found() {
+    let sleeper = spawn(|| sleep(Duration::MAX));
+    let report = deadlock(|| sleeper.wait());
+    assert!(line_with(&report, "#1").contains("sleep at"), "{report}");
+    deadlock(|| sleep(Duration::MAX));
+    let unborn = spawn_later(Duration::MAX, || ());
+    deadlock(|| unborn.wait());
+    sleeper.kill();
+    unborn.kill();
+    assert!(sleeper.join().is_err() && unborn.join().is_err());
+}
+
+/// Nothing has made its hub yet.
+fn deadlock_of_a_thread_without_a_hub_is_found() {
+    let report = deadlock(|| Event::new().wait());
+    let line = line_with(&report, "Event::wait");
+    assert!(
+        line.contains("thread 'main'") && line.contains("tests/single_thread.rs:"),
+        "{line}"
+    );
+    assert!(since(line) >= 0.01, "{line}");
+    deadlock(|| {
+        let _ = Queue::rendezvous().put(1);
+    });
+    deadlock(|| {
+        let _ = Queue::<u8>::unbounded().get();
+    });
+    deadlock(|| {
+        let _ = timeout(Duration::MAX, || Event::new().wait());
+    });
+    deadlock(|| {
+        let (one, other) = (Event::new(), Event::new());
+        greenlet::wait_any(&[&one, &other]);
+    });
+    deadlock(|| {
+        let (event, queue) = (Event::new(), Queue::<u8>::unbounded());
+        greenlet::select! { wait(event) => {}, get(queue) -> _ => {} }
+    });
+    deadlock(|| greenlet::block_on(std::future::pending::<()>()));
+    deadlock(|| drop(Semaphore::new(0).acquire()));
+    deadlock(|| sleep(Duration::MAX));
+    // Each has left its line, and the thread waits as before.
+    let event = Event::new();
+    deadlock(|| event.wait());
+    event.set();
+    event.wait();
+    assert!(!Event::new().wait_timeout(ms(30)));
+}
+
 fn deadlock_inside_run_is_a_panic_of_run() {
     let report = deadlock(|| run(|| Event::new().wait()));
     assert!(report.contains("Event::wait"), "{report}");
@@ -282,19 +333,22 @@ fn no_alarm_while_a_timer_is_pending() {
 }
 
 fn no_alarm_while_another_thread_lives() {
-    let event = Arc::new(Event::new());
-    let other = std::thread::spawn({
-        let event = event.clone();
-        move || {
-            std::thread::sleep(ms(100));
-            event.set();
-        }
-    });
-    HubHandle::current();
-    event.wait();
-    other.join().unwrap();
-    // And it is alone again, so that the next one is certain.
-    deadlock(|| Event::new().wait());
+    // Without a hub, and with one.
+    for _ in 0..2 {
+        let event = Arc::new(Event::new());
+        let other = std::thread::spawn({
+            let event = event.clone();
+            move || {
+                std::thread::sleep(ms(100));
+                event.set();
+            }
+        });
+        event.wait();
+        other.join().unwrap();
+        // And it is alone again, so that the next one is certain.
+        deadlock(|| Event::new().wait());
+        HubHandle::current();
+    }
 }
 
 /// The hub asks for the number of threads now and then only, while wakes come quickly.
@@ -315,10 +369,28 @@ fn deadlock_is_certain_soon_after_another_thread_has_ended() {
     deadlock(|| Event::new().wait());
 }
 
+/// It is asked for again and again: the first answers are that there is another thread.
+fn deadlock_is_certain_when_the_last_other_thread_has_ended_during_the_wait() {
+    let short_lived = || {
+        std::thread::spawn(|| std::thread::sleep(ms(100)));
+    };
+    short_lived();
+    deadlock(|| Event::new().wait());
+    let _hub = HubHandle::current();
+    short_lived();
+    deadlock(|| Event::new().wait());
+    // Who leaves as soon as there is nothing to do.
+    greenlet::ThreadPool::global().set_keep_alive(ms(50));
+    greenlet::unblock(|| ());
+    deadlock(|| Event::new().wait());
+}
+
 fn no_alarm_if_the_last_thing_of_another_thread_was_a_wake() {
-    for _ in 0..200 {
+    for i in 0..400 {
         let event = Arc::new(Event::new());
-        HubHandle::current();
+        if i == 200 {
+            HubHandle::current();
+        }
         std::thread::spawn({
             let event = event.clone();
             move || event.set()
@@ -348,7 +420,7 @@ fn thread_whose_end_closes_a_greenlet_that_the_last_thread_waits_for() {
     }
 }
 
-fn no_alarm_for_a_thread_without_a_hub_but_its_timeouts_work() {
+fn no_alarm_while_a_limit_of_a_thread_without_a_hub_is_pending() {
     let event = Event::new();
     assert!(!event.wait_timeout(ms(20)));
     assert!(timeout(ms(20), || event.wait()).is_err());
@@ -384,6 +456,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     deadlock_at_the_end_of_a_scope_kills_the_children_first,
     deadlock_inside_a_timeout_waits_for_the_timeout,
     deadlock_inside_limits_that_never_end_is_found,
+    deadlock_of_those_who_sleep_for_ever_is_found,
+    deadlock_of_a_thread_without_a_hub_is_found,
     deadlock_inside_run_is_a_panic_of_run,
     deadlock_lists_those_that_a_kill_could_not_end,
     deadlock_is_certain_beside_a_watchdog,
@@ -391,8 +465,9 @@ const SCENARIOS: &[Scenario] = scenarios![
     no_alarm_while_a_timer_is_pending,
     no_alarm_while_another_thread_lives,
     deadlock_is_certain_soon_after_another_thread_has_ended,
+    deadlock_is_certain_when_the_last_other_thread_has_ended_during_the_wait,
     no_alarm_if_the_last_thing_of_another_thread_was_a_wake,
-    no_alarm_for_a_thread_without_a_hub_but_its_timeouts_work,
+    no_alarm_while_a_limit_of_a_thread_without_a_hub_is_pending,
     thread_whose_end_closes_a_greenlet_that_the_last_thread_waits_for,
 ];
 

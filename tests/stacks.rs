@@ -717,6 +717,10 @@ fn a_hub_that_sleeps_gives_stacks_back() {
             pages.parse::<usize>().unwrap() * 4096
         };
         let before = resident();
+        // It has nothing to do until then.
+        let late = hub
+            .handle()
+            .spawn(|| greenlet::sleep(Duration::from_secs(3600)));
         let burst = hub.handle().spawn(|| {
             let all: Vec<_> = (0..5000).map(|_| spawn(yield_now)).collect();
             greenlet::join_all(all).len()
@@ -734,6 +738,7 @@ fn a_hub_that_sleeps_gives_stacks_back() {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(hub.handle().spawn(|| deep(5)).join().unwrap(), 5);
+        late.kill();
         hub.stop();
         hub.join().unwrap();
     });

@@ -43,7 +43,6 @@ mod stacks;
 mod turns;
 
 pub(crate) use greenlets::MAX_INDEX;
-pub(crate) use idle::set_deadlock_after;
 pub(crate) use look::{Numbers, Seen, Slice, Stage};
 pub(crate) use record::{About, Birth, Record, Seed};
 
@@ -175,8 +174,8 @@ pub(crate) struct Hub {
     /// Set when the root's wait was ended because nothing could ever end it.
     deadlock: Cell<Option<String>>,
     reported: Cell<bool>,
-    /// When the process was last seen to have other threads.
-    accompanied: Cell<Option<Instant>>,
+    /// Since when nothing has come, while the hub has nothing to do.
+    idle_since: Cell<Option<Instant>>,
     spin: Spin,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
@@ -302,7 +301,7 @@ impl Hub {
             passed_over: Cell::new(false),
             deadlock: Cell::new(None),
             reported: Cell::new(false),
-            accompanied: Cell::new(None),
+            idle_since: Cell::new(None),
             spin: Spin::default(),
             intruded: Cell::new(false),
             turns: Cell::new(0),

@@ -312,14 +312,6 @@ pub(crate) trait Ask: Send {
     fn refuse(self: Box<Self>);
 }
 
-/// Asks nothing: the hub is only to look around.
-struct Knock;
-
-impl Ask for Knock {
-    fn answer(self: Box<Self>) {}
-    fn refuse(self: Box<Self>) {}
-}
-
 #[derive(Default)]
 struct Mailbox {
     mail: Vec<Mail>,
@@ -478,11 +470,6 @@ impl Inbox {
             let relaxed = Ordering::Relaxed;
             let _ = self.word.compare_exchange(SLEEP, EMPTY, relaxed, relaxed);
         }
-    }
-
-    /// Wakes the hub, if it sleeps, for nothing.
-    pub(crate) fn knock(&self) {
-        drop(self.send(Mail::Ask(Box::new(Knock))));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -16,6 +16,7 @@
 //! | `word` | the wait word: who ends a wait |
 //! | `report` | the lines on stderr |
 //! | `spin` | a look round before a thread sleeps |
+//! | `deadlock` | when it is certain that nobody will ever wake anybody |
 //! | `trace` | events for the crate `tracing` (feature `tracing`) |
 //! | `watch` | which hubs there are, and what runs on each, for other threads to see |
 //! | `flavour` | whether a primitive is for any thread or for one |
@@ -25,6 +26,7 @@
 //!
 //! `readiness -> wait -> park -> hub -> {task, inbox, timers, coroutine, poller, watch, trace} -> {clock, stack}`;
 //! `poller` names the inbox's bell and the coroutine's prefetch; `watch` the inbox and the task's names;
+//! `park` and `hub` ask `deadlock`, which asks `watch`;
 //! `sync`, `flavour`, `word`, `clock`, `spin` and `report` are leaves that all may use; `task` names the
 //! timers' ids and the coroutine's reasons to unwind. `rt` uses nothing above it.
 //! `tests/layers.rs` reads the `use` lines and fails on any other arrow.
@@ -61,6 +63,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod coroutine;
+pub(crate) mod deadlock;
 pub(crate) mod flavour;
 pub(crate) mod hub;
 pub(crate) mod inbox;

@@ -199,7 +199,7 @@ impl Party {
         match self {
             Party::Hub(hub, record) => hub.wait(record, site, limit),
             Party::Thread(thread) => {
-                thread.park(*limit);
+                thread.park(site, *limit);
                 None
             }
         }
@@ -246,7 +246,8 @@ impl Party {
         match self {
             // The report is the root's, whoever looks.
             Party::Hub(hub, record) if hub.is_root(record) => hub.take_deadlock(),
-            _ => None,
+            Party::Hub(..) => None,
+            Party::Thread(thread) => thread.take_deadlock(),
         }
     }
 

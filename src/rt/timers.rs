@@ -130,7 +130,7 @@ pub(crate) struct Timers<K> {
     /// The slot freed last, which is the likeliest to be in the cache.
     free: u32,
     armed: u32,
-    /// Those among them that are limits whose deadline overflows.
+    /// Those among them whose deadline overflows.
     endless: u32,
     /// For the next timer. At one a nanosecond it lasts for 584 years.
     sequence: u64,
@@ -187,8 +187,7 @@ impl<K: Rank> Timers<K> {
             Some(Place::Far(at)) => self.unlink(id.slot, at),
             Some(Place::Heap(position)) => self.remove(position as usize),
             Some(Place::Never) => {
-                let limit = self.slots[id.slot as usize].key.is_limit();
-                self.endless -= u32::from(limit);
+                self.endless -= 1;
             }
             _ => return false,
         }
@@ -209,10 +208,9 @@ impl<K: Rank> Timers<K> {
                 continue;
             };
             slot.place = Place::Never;
-            let limit = slot.key.is_limit();
             match now.checked_add(duration) {
                 Some(deadline) => self.place(deadline, at),
-                None => self.endless += u32::from(limit),
+                None => self.endless += 1,
             }
         }
         self.fresh = fresh;
@@ -528,9 +526,9 @@ mod tests {
                 (at, free) = (slot.next, free + 1);
             }
             let never = self.slots.iter().filter(|slot| slot.place == Place::Never);
-            let endless = never.clone().filter(|slot| slot.key.is_limit());
-            assert_eq!(endless.count(), self.endless as usize);
-            assert_eq!(fresh + far + self.heap.len() + never.count(), self.len());
+            let endless = never.count();
+            assert_eq!(endless, self.endless as usize);
+            assert_eq!(fresh + far + self.heap.len() + endless, self.len());
             assert_eq!(self.len() + free, self.slots.len());
         }
     }
@@ -602,11 +600,11 @@ mod tests {
                     prop_assert!(look <= next && early < Duration::from_nanos(1 << WIDTH));
                     prop_assert!(look == next || look > now, "it brings on nothing");
                 }
-                // A limit whose deadline has turned out to overflow ends nothing.
-                let endless = |(key, model): (usize, &Model)| {
-                    key % 2 == 1 && model.armed && model.fresh.is_none() && model.at.is_none()
+                // One whose deadline has turned out to overflow ends nothing.
+                let endless = |model: &&Model| {
+                    model.armed && model.fresh.is_none() && model.at.is_none()
                 };
-                let endless = list.iter().enumerate().filter(|&m| endless(m)).count();
+                let endless = list.iter().filter(endless).count();
                 prop_assert_eq!((timers.len(), timers.is_empty()), (armed, armed == endless));
                 prop_assert_eq!(timers.has_pending(), fresh || next.is_some());
                 for Model { id, fresh, at, .. } in &list {

@@ -264,7 +264,6 @@ pub(crate) struct Bystander(());
 impl Bystander {
     pub(crate) fn new() -> Self {
         BYSTANDERS.fetch_add(1, Ordering::SeqCst);
-        knock();
         Bystander(())
     }
 
@@ -280,14 +279,6 @@ impl Bystander {
             f();
         }
         BYSTANDERS.fetch_add(1, Ordering::SeqCst);
-        knock();
-    }
-}
-
-/// A hub that has seen one thread too many may look again.
-fn knock() {
-    for hub in hubs() {
-        hub.inbox.knock();
     }
 }
 

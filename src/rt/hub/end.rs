@@ -53,6 +53,8 @@ impl Hub {
             return;
         };
         watch::remove(&hub.inbox);
+        // A watchdog may know it still.
+        hub.pulse.rest();
         let mail = hub.stop_mail();
         hub.inbox.close();
         hub.end_idle();
@@ -111,7 +113,7 @@ impl Hub {
         // A model ends some ten thousand threads so.
         if !MODELLED {
             report(format_args!(
-                "greenlets left, and leaked, at the end of a thread: {left}"
+                "greenlets left, and leaked, at the end of a thread: {left} (a join, or `run` or `scope` round it all, would have waited for them)"
             ));
         }
     }

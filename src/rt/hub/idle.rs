@@ -1,38 +1,13 @@
-//! When nothing is ready: sleep, jump, or report that nothing can ever happen.
-//!
-//! # The deadlock rule
-//!
-//! The root's wait is ended with a report only where it is certain that nobody can
-//! wake anything: no greenlet is ready, no timer is armed, nobody waits for a socket,
-//! and the process has no other thread (Linux tells; elsewhere nobody knows) or the hub
-//! simulates. To ask Linux takes 2 us, which is half of what hubs that answer each other at
-//! once would take for a message; so the answer that there are others is good for [`COMPANY`],
-//! and a sleep that follows from it is no longer than that. With
-//! other threads alive, `deadlock_after` may print the same list and wait on.
+//! When nothing is ready: sleep, jump, or report that nothing can ever happen, by the rule
+//! that `rt/deadlock` has.
 
 use super::Hub;
 use super::record::{Member, Place};
+use crate::rt::deadlock;
 use crate::rt::report::report;
-use crate::rt::sync::MODELLED;
 use crate::rt::watch::WATCHED;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// The `deadlock_after` setting in nanoseconds; 0 is off.
-static DEADLOCK_AFTER: AtomicU64 = AtomicU64::new(0);
-
-/// So long after a look at the number of threads, the process is taken to have others still.
-const COMPANY: Duration = Duration::from_millis(10);
-
-/// See [`deadlock_after`](crate::deadlock_after).
-pub(crate) fn set_deadlock_after(limit: Option<Duration>) {
-    let nanos = limit.map_or(0, |d| {
-        u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1)
-    });
-    // Relaxed: a setting, it orders nothing.
-    DEADLOCK_AFTER.store(nanos, Ordering::Relaxed);
-}
+use std::time::Instant;
 
 impl Hub {
     /// Nothing is ready: end the turn, and if that changes nothing, sleep.
@@ -42,6 +17,7 @@ impl Hub {
         // Whoever ran last may have ended, and records go with their stacks.
         self.current.set(self.root());
         self.turn();
+        let idle_since = self.idle_since.take();
         if self.observed.get() & WATCHED != 0 {
             self.pulse.rest();
         }
@@ -66,38 +42,31 @@ impl Hub {
             // Somebody may have become ready meanwhile.
             return self.outside.look();
         }
-        let sooner = |other: Option<Instant>| other.into_iter().chain(trim_at).min();
         if self.spin.until(next, || !self.inbox.is_empty()) {
             return;
         }
         if next.is_some() || !self.timers.borrow().is_empty() || self.outside.is_awaited() {
-            return self.doze(sooner(next));
+            return self.doze(next.into_iter().chain(trim_at).min());
         }
-        let patience = match self.reported.get() {
-            true => 0,
-            false => DEADLOCK_AFTER.load(Ordering::Relaxed),
-        };
-        // That others live was known just now. They may have ended since, so this sleep ends too.
-        let ask_at = self.accompanied.get().map(|then| then + COMPANY);
-        if patience == 0 && ask_at.is_some_and(|at| self.turn_began.get() < at) {
-            return self.doze(sooner(ask_at));
-        }
-        // Ask for the number of threads first: a thread that has ended since
-        // cannot wake anybody, and its last wake is in the inbox.
-        if alone_in_process() && self.inbox.is_empty() {
+        let now = self.turn_began.get();
+        let since = idle_since.unwrap_or(now);
+        // The last wake of a thread that has ended is in the inbox.
+        if deadlock::is_certain(since, now) && self.inbox.is_empty() {
             return self.end_roots_wait();
         }
-        self.accompanied.set(COUNTED.then(|| self.turn_began.get()));
-        if patience == 0 {
-            return self.doze(trim_at);
+        let patience = deadlock::after().filter(|_| !self.reported.get());
+        let report_at = patience.and_then(|patience| since.checked_add(patience));
+        let wake_at = [trim_at, deadlock::ask_again(since, now), report_at];
+        self.doze(wake_at.into_iter().flatten().min());
+        if !self.inbox.is_empty() {
+            return;
         }
-        let until = Instant::now().checked_add(Duration::from_nanos(patience));
-        self.doze(sooner(until));
-        if self.inbox.is_empty() && until.is_some_and(|t| t <= Instant::now()) {
+        self.idle_since.set(Some(since));
+        if report_at.is_some_and(|t| t <= Instant::now()) {
             self.reported.set(true);
             report(format_args!(
                 "nothing has happened for {:?}; blocked:\n{}",
-                Duration::from_nanos(patience),
+                patience.unwrap_or_default(),
                 self.dump()
             ));
         }
@@ -113,10 +82,11 @@ impl Hub {
 
     /// A certain deadlock: the root's wait ends, and raises the report.
     fn end_roots_wait(&self) {
-        let report = format!(
-            "deadlock: nothing is ready and nothing can wake\n{}",
-            self.dump()
-        );
+        let simulates = match self.clock.is_virtual() {
+            true => " (in a Simulation, which waits for no other thread)",
+            false => "",
+        };
+        let report = format!("{}{simulates}\n{}", deadlock::REPORT, self.dump());
         self.deadlock.set(Some(report));
         if self.root().waiter.word.interrupt() {
             self.make_ready(self.root());
@@ -176,23 +146,4 @@ impl Hub {
         }
         text
     }
-}
-
-/// Whether the number of threads can be had. Those of a model are not the system's.
-const COUNTED: bool = cfg!(target_os = "linux") && !MODELLED;
-
-/// Whether the process certainly has no other thread. Linux counts them in the
-/// link count of the task directory; elsewhere nobody knows.
-fn alone_in_process() -> bool {
-    #[cfg(target_os = "linux")]
-    let alone = || {
-        use crate::rt::watch;
-        use std::os::unix::fs::MetadataExt;
-        let threads = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
-        // The directory's own two links, and one for each thread.
-        threads.is_ok_and(|links| links == 3 + watch::bystanders() as u64)
-    };
-    #[cfg(not(target_os = "linux"))]
-    let alone = || false;
-    COUNTED && alone()
 }

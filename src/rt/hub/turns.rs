@@ -18,6 +18,7 @@ impl Hub {
         // An unwind from here would leave the wait of the root with its node linked.
         let bomb = AbortOnUnwind::machinery();
         let mut hub = self;
+        self.update_observed();
         loop {
             if hub.budget.get() == 0 {
                 // Whoever ran last may have ended: the program's code that a turn calls is not its.

@@ -1,20 +1,24 @@
 //! A thread without a hub, as a waiter.
 
 use crate::rt::clock::Limit;
+use crate::rt::deadlock;
 use crate::rt::inbox::{Address, Waiter};
 use crate::rt::spin::Spin;
 use crate::rt::sync::{panicking, thread_cell, thread_lazy};
-use crate::rt::task::Task;
+use crate::rt::task::{Site, Task};
+use crate::rt::watch;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A thread without a hub, as a waiter.
 pub(crate) struct Thread {
     pub(super) task: Task,
     pub(super) waiter: Waiter,
     spin: Spin,
+    /// Set when its wait was ended because nothing could ever end it.
+    deadlock: Cell<Option<String>>,
 }
 
 impl Thread {
@@ -23,6 +27,7 @@ impl Thread {
             task: Task::default(),
             waiter: Waiter::of_thread(),
             spin: Spin::default(),
+            deadlock: Cell::new(None),
         })
     }
 
@@ -63,7 +68,7 @@ impl Thread {
         }
     }
 
-    pub(super) fn park(&self, limit: Limit) {
+    pub(super) fn park(&self, site: &Site, limit: Limit) {
         let Address::Thread(parker) = &**self.waiter.address() else {
             unreachable!("a thread's address is a thread's")
         };
@@ -72,6 +77,7 @@ impl Thread {
             Limit::Never => None,
             limit => limit.deadline(Instant::now()),
         };
+        let mut first_sleep = None;
         while word.outcome().is_none() {
             // While panicking nothing may be raised, so no frame interrupts.
             let frame = match panicking() {
@@ -83,7 +89,16 @@ impl Thread {
                 break;
             }
             let begin = Instant::now();
-            parker.park(until);
+            let since = *first_sleep.get_or_insert(begin);
+            // While panicking nothing may be raised.
+            let ask_at = match until.is_none() && !panicking() {
+                true if deadlock::is_certain(since, begin) => {
+                    return self.end_wait(site, begin - since);
+                }
+                true => deadlock::ask_again(since, begin),
+                false => None,
+            };
+            parker.park(until.or(ask_at));
             let woken = word.outcome().is_some();
             self.spin.slept(woken.then(|| begin.elapsed()));
             if until.is_none_or(|t| Instant::now() < t) {
@@ -95,5 +110,23 @@ impl Thread {
                 self.task.fire(id, || word.interrupt());
             }
         }
+    }
+    /// A certain deadlock: the wait ends, and raises the report. Not if the last thing of another
+    /// thread was a wake.
+    fn end_wait(&self, site: &Site, after: Duration) {
+        if self.waiter.word.interrupt() {
+            self.deadlock.set(Some(format!(
+                "{}\n  thread '{}': waits in {} at {} for {after:?}\n",
+                deadlock::REPORT,
+                watch::this_thread(),
+                site.operation,
+                site.place,
+            )));
+        }
+    }
+
+    /// The deadlock report for the wait that has just ended, if that is why.
+    pub(super) fn take_deadlock(&self) -> Option<String> {
+        self.deadlock.take()
     }
 }

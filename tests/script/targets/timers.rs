@@ -41,7 +41,7 @@ struct Plain {
 impl Plain {
     /// Nothing will ever come of it.
     fn is_endless(&self) -> bool {
-        self.armed && self.key.1 && self.fresh.is_none() && self.at.is_none()
+        self.armed && self.fresh.is_none() && self.at.is_none()
     }
 }
 
