@@ -6,21 +6,21 @@ function commas(n,  text) {
     return n text
 }
 
-# The file and name of the test.
-match($0, /rt::models::[a-z_]+::[a-z_]+/) {
-    test = substr($0, RSTART + 12, RLENGTH - 12)
-}
-
 /^model .* executions, bound / {
+    # Its test; the file is in its path.
+    test = $NF
+    sub(/^rt::models::/, "", test)
+    took = $(NF - 2)
+    sub(/,$/, "", took)
     time = "under 1 s"
-    if ($NF !~ /[mnµ]s$/ && $NF + 0 >= 1) time = $NF + 0 < 10 ? "under 10 s" : "under a minute"
-    if ($NF !~ /[mnµ]s$/ && $NF + 0 >= 60) time = "minutes"
-    bound = $(NF - 1)
+    if (took !~ /[mnµ]s$/ && took + 0 >= 1) time = took + 0 < 10 ? "under 10 s" : "under a minute"
+    if (took !~ /[mnµ]s$/ && took + 0 >= 60) time = "minutes"
+    bound = $(NF - 3)
     sub(/,/, "", bound)
-    printf "| `models/%s` | %s | %s | %s |\n", test, bound, commas($3), time
+    printf "| `models/%s` | %s | %s | %s |\n", test, bound, commas($(NF - 6)), time
     names[test]
     models++
-    executions += $3
+    executions += $(NF - 6)
 }
 
 END {

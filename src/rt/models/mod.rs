@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg greenlet_loom -C debug-assertions" \
-//!     cargo test --release --lib models -- --test-threads=1 --nocapture
+//!     cargo test --release --lib models -- --test-threads=2 --nocapture
 //! ```
 //!
 //! For a long run, `GREENLET_LOOM_MORE=1` allows one preemption more in each model.
@@ -107,9 +107,16 @@ fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Send + Sync + 's
     let bound = bound.map_or("none".to_owned(), |b| b.to_string());
     let runs = runs.load(Ordering::Relaxed);
     println!(
-        "model {name}: {runs} executions, bound {bound}, {:.1?}",
-        began.elapsed()
+        "model {name}: {runs} executions, bound {bound}, {:.1?}, in {}",
+        began.elapsed(),
+        this_test()
     );
+}
+
+/// The path of the test whose thread calls: two run at a time.
+fn this_test() -> String {
+    let thread = std::thread::current();
+    thread.name().expect("a test's thread has its name").into()
 }
 
 /// A thread of the model with room for a hub on its stack.
@@ -148,7 +155,7 @@ impl Seen {
     /// Each of the first `n` ends was had.
     fn all(&self, n: usize) {
         let counts = self.0.each_ref().map(|c| c.load(Ordering::Relaxed));
-        println!("    ends {:?}", &counts[..n]);
+        println!("    ends {:?} in {}", &counts[..n], this_test());
         assert!(
             counts[..n].iter().all(|&c| c > 0),
             "an end was never had: {counts:?}"

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg greenlet_shuttle -C debug-assertions" \
-//!     cargo test --release --lib shuttles -- --test-threads=1 --nocapture
+//!     cargo test --release --lib shuttles -- --test-threads=2 --nocapture
 //! ```
 //!
 //! | variable | what it does |
@@ -92,11 +92,11 @@ fn explore(name: &str, schedules: usize, ends: usize, model: fn(&Seen)) {
     let pct = PctScheduler::new_from_seed(seed, DEPTH, schedules);
     let pct = check(pct, model, &seen);
     let seen = seen.0.each_ref().map(Count::get);
-    println!("    ends {:?}", &seen[..ends]);
     assert!(!seen[..ends].contains(&0), "an end was never had");
     println!(
-        "model {name}: {random} random schedules and {pct} of PCT, {:.1?}",
-        began.elapsed()
+        "model {name}: {random} random schedules and {pct} of PCT, {:.1?}, ends {:?}",
+        began.elapsed(),
+        &seen[..ends]
     );
 }
 
