@@ -295,8 +295,8 @@ impl fmt::Debug for HubThread {
 /// and what each waits for goes to stderr, once for each hub, and the hub waits on.
 ///
 /// For programs with several threads, where nobody can know whether a wake is
-/// still to come. A hub with a timer pending is not reported, nor a thread without a
-/// hub. `None` is off, as at the start. The setting is the process's; a hub that sleeps already sees it
+/// still to come. A hub with a timer pending is not reported, nor one where somebody waits
+/// for a socket or a signal, nor a thread without a hub. `None` is off, as at the start. The setting is the process's; a hub that sleeps already sees it
 /// when it next wakes.
 ///
 /// # Examples

@@ -90,8 +90,7 @@
 //!     anybody, the wait of the root, or of a thread without a hub, panics with a line for each
 //!     greenlet. With other threads alive it is not certain: see [`deadlock_after`].
 //! 11. *No allocation for a wait.*
-//! 12. *Small:* few dependencies; `unsafe` in the waits, the switch and the stacks, and nowhere
-//!     else.
+//! 12. *Small:* few dependencies; `unsafe` blocks only for the waits, the switch and the stacks.
 //!
 //! # In `async` code
 //!
@@ -136,7 +135,7 @@
 //! - *Inside another library's coroutine* that was resumed by this greenlet, if that
 //!   coroutine can be suspended by somebody else, who runs on another stack.
 //! - *Inside a C++ catch block*, or in a callback from C, which must not be unwound: a kill
-//!   or an expiry would; wrap the callback in a [`shield`].
+//!   or an expiry would; wrap the callback in a [`shield`]. A certain deadlock is told there too.
 //! - *Inside `LocalKey::with`*, if the greenlet is still there when the thread's locals are
 //!   destroyed. It runs no more by itself, but a destructor of another thread-local that
 //!   waits lets it run once more, and a scoped thread that it lent the reference to runs
@@ -175,7 +174,7 @@
 //!   locks its memory, two thirds of the system's limit on mappings (`vm.max_map_count`) are
 //!   for their guards: about 21,000 stacks at once, and an error for those beyond.
 //! - A computation that never waits holds its hub up; call [`checkpoint`] in it.
-//! - Do not fork while greenlets are alive.
+//! - Do not fork while greenlets are alive, or a [`Watchdog`].
 //! - Sockets and signals are for Unix only; the rest is for Windows too.
 
 mod as_completed;

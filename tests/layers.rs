@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt/coroutine",
             "rt/stack",
             "rt/watch",
+            "rt/deadlock",
             "rt/trace",
         ],
     ),

@@ -677,6 +677,33 @@ fn deadlock_after_prints_once_and_goes_on() {
     );
 }
 
+/// A question that a hub answers changes nothing for those who wait.
+#[test]
+fn deadlock_after_prints_though_the_hub_is_asked_for_its_figures() {
+    let ended = child!(
+        deadlock_after_prints_though_the_hub_is_asked_for_its_figures,
+        || {
+            deadlock_after(Duration::from_millis(200));
+            let event = Arc::new(Event::new());
+            let hub = greenlet::HubHandle::current();
+            let other = std::thread::spawn({
+                let event = event.clone();
+                move || {
+                    for _ in 0..100 {
+                        std::thread::sleep(Duration::from_millis(10));
+                        assert!(hub.statistics(HANGS).is_some());
+                    }
+                    event.set();
+                }
+            });
+            event.wait();
+            other.join().unwrap();
+        }
+    );
+    ended.well();
+    assert_eq!(ended.err.matches("blocked").count(), 1, "{ended:#?}");
+}
+
 #[test]
 fn deadlock_after_is_no_alarm_while_a_timer_is_pending() {
     let ended = child!(deadlock_after_is_no_alarm_while_a_timer_is_pending, || {

@@ -1430,7 +1430,6 @@ fn watchdog_names_who_holds_a_hub_up() {
     drop(dog);
 }
 
-/// Who gives way in time is not told of, however long it runs.
 /// The hub is made, and its root waits, after the watchdog: there is no turn before the first slice.
 #[test]
 fn watchdog_sees_the_first_slice_of_a_hub() {
@@ -1448,6 +1447,7 @@ fn watchdog_sees_the_first_slice_of_a_hub() {
     });
 }
 
+/// Who gives way in time is not told of, however long it runs.
 #[test]
 fn watchdog_tells_only_of_those_who_do_not_give_way() {
     let limit = ms(200);

@@ -9,13 +9,16 @@
 //!
 //! To ask Linux takes 2 us, which is half of what threads that answer each other at once would
 //! take for a message. So it is asked when nothing has come for [`FIRST`], and again whenever
-//! the wait has become twice as long, since others may have ended meanwhile: an hour's wait asks
-//! 19 times, and the report comes at most as long after the end of the last other thread as
-//! that has kept it waiting.
+//! that has become twice as long, since others may have ended meanwhile: a second without a wake
+//! asks four times, an hour 16 times. The report comes that much later than the certainty.
+//!
+//! While a thread panics its waits can raise nothing, so they are no deadlocks.
 //!
 //! With other threads alive, `deadlock_after` may print the same report and wait on.
 
 use super::sync::MODELLED;
+#[cfg(target_os = "linux")]
+use super::watch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,20 +26,44 @@ use std::time::{Duration, Instant};
 pub(super) const REPORT: &str = "deadlock: nothing is ready and nothing can wake";
 
 /// So long nothing has come before the first question.
-const FIRST: Duration = Duration::from_millis(10);
+const FIRST: Duration = Duration::from_millis(100);
 
 /// Whether the number of threads can be had. Those of a model are not the system's.
 const COUNTED: bool = cfg!(target_os = "linux") && !MODELLED;
 
-/// Whether it is certain, for who had nothing to do since `since`, that no other thread will
-/// wake it. What others have sent before they ended is to be looked for after that.
-pub(super) fn is_certain(since: Instant, now: Instant) -> bool {
-    COUNTED && now.saturating_duration_since(since) >= FIRST && is_alone()
+/// A time in which nothing comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silence {
+    since: Instant,
+    ask_at: Instant,
 }
 
-/// When to ask next, if nothing has come until then.
-pub(super) fn ask_again(since: Instant, now: Instant) -> Option<Instant> {
-    COUNTED.then(|| now + now.saturating_duration_since(since).max(FIRST))
+impl Silence {
+    pub(super) fn begin(now: Instant) -> Self {
+        Silence {
+            since: now,
+            ask_at: now + FIRST,
+        }
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether it is certain that no other thread will ever end it, if that is to be asked now.
+    /// What others have sent before they ended is to be looked for after that.
+    pub(super) fn is_for_ever(&mut self, now: Instant) -> bool {
+        if !COUNTED || now < self.ask_at {
+            return false;
+        }
+        self.ask_at = now + (now - self.since);
+        is_alone()
+    }
+
+    /// When to ask next.
+    pub(super) fn ask_at(&self) -> Option<Instant> {
+        COUNTED.then_some(self.ask_at)
+    }
 }
 
 /// Whether the process has no other thread that could wake somebody: Linux counts them in the
@@ -44,9 +71,11 @@ pub(super) fn ask_again(since: Instant, now: Instant) -> Option<Instant> {
 #[cfg(target_os = "linux")]
 fn is_alone() -> bool {
     use std::os::unix::fs::MetadataExt;
-    let threads = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
-    // The directory's own two links, and one for each thread.
-    threads.is_ok_and(|links| links == 3 + super::watch::bystanders() as u64)
+    let threads = || std::fs::metadata("/proc/self/task").map(|task| task.nlink());
+    watch::beside_bystanders(|bystanders| {
+        // The directory's own two links, and one for each thread.
+        threads().is_ok_and(|links| links == 3 + bystanders)
+    })
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -48,6 +48,7 @@ pub(crate) use record::{About, Birth, Record, Seed};
 
 use super::clock::{Clock, Limit};
 use super::coroutine::{self, Errand, Leaked, Origin, Worker, Yielder};
+use super::deadlock::Silence;
 use super::inbox::Inbox;
 use super::spin::Spin;
 use super::sync::{Arc, MODELLED, thread_cell, thread_lazy};
@@ -174,8 +175,8 @@ pub(crate) struct Hub {
     /// Set when the root's wait was ended because nothing could ever end it.
     deadlock: Cell<Option<String>>,
     reported: Cell<bool>,
-    /// Since when nothing has come, while the hub has nothing to do.
-    idle_since: Cell<Option<Instant>>,
+    /// The last one, and the number of switches then.
+    silence: Cell<Option<(Silence, u64)>>,
     spin: Spin,
     /// It simulates, and something has come from another thread all the same.
     intruded: Cell<bool>,
@@ -301,7 +302,7 @@ impl Hub {
             passed_over: Cell::new(false),
             deadlock: Cell::new(None),
             reported: Cell::new(false),
-            idle_since: Cell::new(None),
+            silence: Cell::new(None),
             spin: Spin::default(),
             intruded: Cell::new(false),
             turns: Cell::new(0),

@@ -230,7 +230,7 @@ impl<K: Rank> Timers<K> {
         self.has_fresh() || !self.heap.is_empty() || self.filled != 0
     }
 
-    /// Whether no timer is armed, but for limits that will never end anything.
+    /// Whether no timer is armed, but for those that will never expire.
     pub(crate) fn is_empty(&self) -> bool {
         self.armed == self.endless
     }

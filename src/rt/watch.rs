@@ -248,13 +248,22 @@ pub(super) fn add_use(place: &'static Location<'static>, size: usize, used: usiz
     }
 }
 
-static BYSTANDERS: AtomicUsize = AtomicUsize::new(0);
+/// How many of the process's threads can wake nobody, in the lower half, and in the upper how
+/// often that has changed.
+static BYSTANDERS: AtomicU64 = AtomicU64::new(0);
 
-/// How many of the process's threads can wake nobody, for the deadlock rule.
+/// To be added for one more, and for one less.
+const COMES: u64 = CHANGE + 1;
+const GOES: u64 = CHANGE - 1;
+const CHANGE: u64 = 1 << 32;
+
+/// Whether `asked` is true of the number of bystanders, and that has not changed while it was
+/// asked: a thread that comes, or ceases to wake nobody, would be counted for another one.
 #[cfg(target_os = "linux")]
-pub(super) fn bystanders() -> usize {
+pub(super) fn beside_bystanders(asked: impl FnOnce(u64) -> bool) -> bool {
     // SeqCst: see `Bystander::act`.
-    BYSTANDERS.load(Ordering::SeqCst)
+    let before = BYSTANDERS.load(Ordering::SeqCst);
+    asked(before & (CHANGE - 1)) && before == BYSTANDERS.load(Ordering::SeqCst)
 }
 
 /// While this lives its thread wakes nobody, but in [`act`](Bystander::act).
@@ -263,7 +272,7 @@ pub(crate) struct Bystander(());
 
 impl Bystander {
     pub(crate) fn new() -> Self {
-        BYSTANDERS.fetch_add(1, Ordering::SeqCst);
+        BYSTANDERS.fetch_add(COMES, Ordering::SeqCst);
         Bystander(())
     }
 
@@ -272,18 +281,33 @@ impl Bystander {
     /// Each of two has written before it reads, all of it SeqCst: a hub with nothing to do
     /// rests its pulse, then asks for the bystanders; this one ceases to be a bystander, then
     /// looks at the pulse. So either the hub sees a thread that may wake somebody, or this
-    /// one sees that there is nothing to be told any more.
+    /// one sees that there is nothing to be told any more. A thread without a hub has no pulse, nor
+    /// does its last hub beat any more.
     pub(crate) fn act(&self, pulse: &Pulse, beat: u64, f: impl FnOnce()) {
-        BYSTANDERS.fetch_sub(1, Ordering::SeqCst);
+        BYSTANDERS.fetch_add(GOES, Ordering::SeqCst);
         if pulse.beat() == Some(beat) {
             f();
         }
-        BYSTANDERS.fetch_add(1, Ordering::SeqCst);
+        BYSTANDERS.fetch_add(COMES, Ordering::SeqCst);
     }
 }
 
 impl Drop for Bystander {
     fn drop(&mut self) {
-        BYSTANDERS.fetch_sub(1, Ordering::SeqCst);
+        BYSTANDERS.fetch_add(GOES, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn bystanders_that_come_or_go_meanwhile_spoil_the_answer() {
+        use super::{Bystander, beside_bystanders};
+        assert!(!beside_bystanders(|_| {
+            drop(Bystander::new()); // as many as before
+            true
+        }));
+        assert!(!beside_bystanders(|_| false));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Hub;
 use super::record::{Member, Place};
-use crate::rt::deadlock;
+use crate::rt::deadlock::{self, Silence};
 use crate::rt::report::report;
 use crate::rt::watch::WATCHED;
 use std::fmt::Write as _;
@@ -17,7 +17,6 @@ impl Hub {
         // Whoever ran last may have ended, and records go with their stacks.
         self.current.set(self.root());
         self.turn();
-        let idle_since = self.idle_since.take();
         if self.observed.get() & WATCHED != 0 {
             self.pulse.rest();
         }
@@ -48,21 +47,18 @@ impl Hub {
         if next.is_some() || !self.timers.borrow().is_empty() || self.outside.is_awaited() {
             return self.doze(next.into_iter().chain(trim_at).min());
         }
-        let now = self.turn_began.get();
-        let since = idle_since.unwrap_or(now);
+        let mut silence = self.silence();
+        let is_for_ever = silence.is_for_ever(self.turn_began.get());
         // The last wake of a thread that has ended is in the inbox.
-        if deadlock::is_certain(since, now) && self.inbox.is_empty() {
+        if is_for_ever && self.inbox.is_empty() {
             return self.end_roots_wait();
         }
+        self.silence.set(Some((silence, self.switches.get())));
         let patience = deadlock::after().filter(|_| !self.reported.get());
-        let report_at = patience.and_then(|patience| since.checked_add(patience));
-        let wake_at = [trim_at, deadlock::ask_again(since, now), report_at];
+        let report_at = patience.and_then(|patience| silence.since().checked_add(patience));
+        let wake_at = [trim_at, silence.ask_at(), report_at];
         self.doze(wake_at.into_iter().flatten().min());
-        if !self.inbox.is_empty() {
-            return;
-        }
-        self.idle_since.set(Some(since));
-        if report_at.is_some_and(|t| t <= Instant::now()) {
+        if self.inbox.is_empty() && report_at.is_some_and(|t| t <= Instant::now()) {
             self.reported.set(true);
             report(format_args!(
                 "nothing has happened for {:?}; blocked:\n{}",
@@ -70,6 +66,14 @@ impl Hub {
                 self.dump()
             ));
         }
+    }
+
+    /// The time since anybody was resumed: who only asks something of the hub, or trims it, does
+    /// not end it.
+    fn silence(&self) -> Silence {
+        let known = self.silence.get();
+        let known = known.filter(|&(_, switches)| switches == self.switches.get());
+        known.map_or_else(|| Silence::begin(self.turn_began.get()), |known| known.0)
     }
 
     /// Sleeps until something comes or the deadline. A turn has just begun.

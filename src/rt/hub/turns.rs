@@ -12,7 +12,7 @@ use std::time::Instant;
 
 impl Hub {
     /// Runs turns until the root's own entry comes up. Only at the root. If
-    /// nothing can ever wake it, its wait is ended as expired, with a report.
+    /// nothing can ever wake it, its wait is interrupted, with a report.
     #[inline(never)]
     pub(crate) fn run_root(&'static self) {
         // An unwind from here would leave the wait of the root with its node linked.

@@ -1,8 +1,9 @@
 //! A thread without a hub, as a waiter.
 
 use crate::rt::clock::Limit;
-use crate::rt::deadlock;
+use crate::rt::deadlock::{self, Silence};
 use crate::rt::inbox::{Address, Waiter};
+use crate::rt::report::AbortOnUnwind;
 use crate::rt::spin::Spin;
 use crate::rt::sync::{panicking, thread_cell, thread_lazy};
 use crate::rt::task::{Site, Task};
@@ -77,7 +78,7 @@ impl Thread {
             Limit::Never => None,
             limit => limit.deadline(Instant::now()),
         };
-        let mut first_sleep = None;
+        let mut silence = None;
         while word.outcome().is_none() {
             // While panicking nothing may be raised, so no frame interrupts.
             let frame = match panicking() {
@@ -89,15 +90,13 @@ impl Thread {
                 break;
             }
             let begin = Instant::now();
-            let since = *first_sleep.get_or_insert(begin);
+            let silence = silence.get_or_insert_with(|| Silence::begin(begin));
             // While panicking nothing may be raised.
-            let ask_at = match until.is_none() && !panicking() {
-                true if deadlock::is_certain(since, begin) => {
-                    return self.end_wait(site, begin - since);
-                }
-                true => deadlock::ask_again(since, begin),
-                false => None,
-            };
+            let may_be_for_ever = until.is_none() && !panicking();
+            if may_be_for_ever && silence.is_for_ever(begin) {
+                return self.end_wait(site, begin - silence.since());
+            }
+            let ask_at = silence.ask_at().filter(|_| may_be_for_ever);
             parker.park(until.or(ask_at));
             let woken = word.outcome().is_some();
             self.spin.slept(woken.then(|| begin.elapsed()));
@@ -114,15 +113,18 @@ impl Thread {
     /// A certain deadlock: the wait ends, and raises the report. Not if the last thing of another
     /// thread was a wake.
     fn end_wait(&self, site: &Site, after: Duration) {
+        let bomb = AbortOnUnwind::machinery();
+        let report = format!(
+            "{}\n  thread '{}': waits in {} at {} for {after:?}\n",
+            deadlock::REPORT,
+            watch::this_thread(),
+            site.operation,
+            site.place,
+        );
         if self.waiter.word.interrupt() {
-            self.deadlock.set(Some(format!(
-                "{}\n  thread '{}': waits in {} at {} for {after:?}\n",
-                deadlock::REPORT,
-                watch::this_thread(),
-                site.operation,
-                site.place,
-            )));
+            self.deadlock.set(Some(report));
         }
+        std::mem::forget(bomb);
     }
 
     /// The deadlock report for the wait that has just ended, if that is why.
