@@ -296,8 +296,8 @@ impl fmt::Debug for HubThread {
 ///
 /// For programs with several threads, where nobody can know whether a wake is
 /// still to come. A hub with a timer pending is not reported, nor one where somebody waits
-/// for a socket or a signal, nor a thread without a hub. `None` is off, as at the start. The setting is the process's; a hub that sleeps already sees it
-/// when it next wakes.
+/// for a socket or a signal, nor a thread without a hub. `None` is off, as at the start.
+/// The setting is the process's; a hub that sleeps already sees it when it next wakes.
 ///
 /// # Examples
 ///

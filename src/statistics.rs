@@ -224,8 +224,8 @@ impl fmt::Display for StackUse {
 ///
 /// It costs each greenlet two system calls, and a page fault for each page of its stack that it
 /// uses beyond the first four: some microseconds, so this is for trials and tests. Greenlets that
-/// are started while it is on are measured. A hub begins and ceases at its next turn, a new hub
-/// at once. The stacks of generators are not measured. Only Linux can tell; elsewhere
+/// are started while it is on are measured. A hub begins and ceases at its next turn, or
+/// the next wait of its root. The stacks of generators are not measured. Only Linux can tell; elsewhere
 /// nothing is measured, nor where memory is locked.
 ///
 /// # Examples

@@ -10,7 +10,8 @@
 //! To ask Linux takes 2 us, which is half of what threads that answer each other at once would
 //! take for a message. So it is asked when nothing has come for [`FIRST`], and again whenever
 //! that has become twice as long, since others may have ended meanwhile: a second without a wake
-//! asks four times, an hour 16 times. The report comes that much later than the certainty.
+//! asks four times, an hour 16 times. So the report comes later than it could by [`FIRST`] at
+//! least, and at most by as long as nothing had come when it became certain.
 //!
 //! While a thread panics its waits can raise nothing, so they are no deadlocks.
 //!

@@ -281,7 +281,7 @@ impl Hub {
             budget: Cell::new(BUDGET),
             crowded: Cell::new(false),
             switches: Cell::new(0),
-            observed: Cell::new(watch::mode() & watch::MEASURED),
+            observed: Cell::new(0),
             turn_began: Cell::new(Instant::now()),
             root,
             clock: Clock::real(),

@@ -186,9 +186,7 @@ impl<K: Rank> Timers<K> {
         match self.live(id).map(|slot| slot.place) {
             Some(Place::Far(at)) => self.unlink(id.slot, at),
             Some(Place::Heap(position)) => self.remove(position as usize),
-            Some(Place::Never) => {
-                self.endless -= 1;
-            }
+            Some(Place::Never) => self.endless -= 1,
             _ => return false,
         }
         self.vacate(id.slot);

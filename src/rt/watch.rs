@@ -5,7 +5,7 @@
 //!
 //! - the list of hubs, each from its making to its end, with its inbox, by which it can be asked;
 //! - what is to be watched ([`WATCHED`], [`TIMED`], [`MEASURED`]), which each hub reads once a
-//!   turn;
+//!   turn, and when a wait of its root begins;
 //! - how much of their stacks greenlets have used, by where they were spawned: only while that is
 //!   measured;
 //! - a hub's [`Pulse`], written only while somebody watches: one word for each switch, and who
@@ -175,7 +175,7 @@ pub(super) fn mode() -> usize {
     (usize::from(watched) * WATCHED) | MEASURES.load(Ordering::Relaxed)
 }
 
-/// While this lives, hubs publish what runs, each from its next turn on.
+/// While this lives, hubs publish what runs, each from its next turn, or wait of its root, on.
 #[derive(Debug)]
 pub(crate) struct Watching(());
 

@@ -91,11 +91,9 @@ impl Hub {
             false => "",
         };
         let report = format!("{}{simulates}\n{}", deadlock::REPORT, self.dump());
-        self.deadlock.set(Some(report));
         if self.root().waiter.word.interrupt() {
+            self.deadlock.set(Some(report));
             self.make_ready(self.root());
-        } else {
-            self.deadlock.set(None);
         }
     }
 

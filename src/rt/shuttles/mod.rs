@@ -92,7 +92,7 @@ fn explore(name: &str, schedules: usize, ends: usize, model: fn(&Seen)) {
     let pct = PctScheduler::new_from_seed(seed, DEPTH, schedules);
     let pct = check(pct, model, &seen);
     let seen = seen.0.each_ref().map(Count::get);
-    assert!(!seen[..ends].contains(&0), "an end was never had");
+    assert!(!seen[..ends].contains(&0), "an end was never had: {seen:?}");
     println!(
         "model {name}: {random} random schedules and {pct} of PCT, {:.1?}, ends {:?}",
         began.elapsed(),
