@@ -29,15 +29,25 @@ fn live(n: usize) -> Vec<greenlet::Greenlet<()>> {
     live
 }
 
-/// A limit at a point in time goes into the heap at once, unlike one after a duration.
+/// Where a hub keeps the time limits; a thread without one looks at the clock for each.
+fn in_a_greenlet(f: impl FnOnce() -> Duration + 'static) -> Duration {
+    spawn(f).join().unwrap()
+}
+
+/// The first wait in a scope arms its timer: a yield, to one who yields back. A limit at a point
+/// in time, and so far away, goes into the heap at once.
 fn armed(n: usize) -> Duration {
-    let mut chance = chance(1);
-    let limit = Instant::now() + HOUR;
-    timed(|| {
-        for i in 0..n {
-            let limit = limit + Duration::from_micros(chance(1_000_000_000));
-            black_box(Timeout::at(limit).run(|_| black_box(i)).unwrap());
-        }
+    in_a_greenlet(move || {
+        let mut chance = chance(1);
+        let limit = Instant::now() + HOUR;
+        timed(|| {
+            let back = spawn(move || (0..n).for_each(|_| yield_now()));
+            for _ in 0..n {
+                let limit = limit + Duration::from_micros(chance(1_000_000_000));
+                Timeout::at(limit).run(|_| yield_now()).unwrap();
+            }
+            back.join().unwrap();
+        })
     })
 }
 
@@ -56,15 +66,21 @@ fn sleeps(sleepers: usize, most: Duration, n: usize) -> Duration {
 
 pub(crate) fn figures() {
     figure("timeout scope, armed and cancelled", 1_000_000, |n| {
-        timed(|| {
-            for i in 0..n {
-                black_box(timeout(HOUR, || black_box(i)).unwrap());
-            }
+        in_a_greenlet(move || {
+            timed(|| {
+                for i in 0..n {
+                    black_box(timeout(HOUR, || black_box(i)).unwrap());
+                }
+            })
         })
     });
-    figure("timer: arm + cancel in the heap, 0 live", 500_000, armed);
+    figure(
+        "timer: armed in the heap for a yield, 0 live",
+        500_000,
+        armed,
+    );
     large(
-        "timer: arm + cancel in the heap, 1,000,000 live",
+        "timer: armed in the heap for a yield, 1,000,000 live",
         500_000,
         |n| {
             let live = live(1_000_000);

@@ -221,7 +221,8 @@ pub(crate) fn limit(n: usize) -> Spent {
     })
 }
 
-/// A limit at a point in time goes into the heap at once, unlike one after a duration.
+/// The first wait in a scope arms its timer: a yield, to one who yields back. A limit at a point
+/// in time, and so far away, goes into the heap at once.
 pub(crate) fn timer<const OTHERS: usize>(n: usize) -> Spent {
     inside(move || {
         let mut far = chance(1);
@@ -231,9 +232,11 @@ pub(crate) fn timer<const OTHERS: usize>(n: usize) -> Spent {
         yield_now(); // the end of the turn arms them
         let now = Instant::now();
         spent(n, || {
-            for i in 0..n {
-                assert_eq!(Timeout::at(now + far()).run(|_| black_box(i)), Ok(i));
+            let back = spawn(move || (0..n).for_each(|_| yield_now()));
+            for _ in 0..n {
+                assert_eq!(Timeout::at(now + far()).run(|_| yield_now()), Ok(()));
             }
+            back.join().unwrap();
         })
     })
 }

@@ -9,7 +9,7 @@ use crate::chains::{Call, Deep3};
 use crate::spent::{Clock, Spent, chance, latency, spent, sum};
 use std::future::poll_fn;
 use std::hint::black_box;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, spawn_local as spawn};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -309,9 +309,15 @@ pub(crate) fn timer<const OTHERS: usize>(n: usize) -> Spent {
         }
         let now = tokio::time::Instant::now();
         let clock = Clock::start();
+        let back = spawn(async move {
+            for _ in 0..n {
+                yield_now().await;
+            }
+        });
         for _ in 0..n {
-            arm(pin!(tokio::time::sleep_until(now + far()))).await;
+            assert_eq!(timeout_at(now + far(), yield_now()).await, Ok(()));
         }
+        back.await.unwrap();
         clock.stop(n)
     })
 }
