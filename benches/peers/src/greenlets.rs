@@ -222,11 +222,12 @@ pub(crate) fn limit(n: usize) -> Spent {
 }
 
 /// The first wait in a scope arms its timer: a yield, to one who yields back. A limit at a point
-/// in time, and so far away, goes into the heap at once.
-pub(crate) fn timer<const OTHERS: usize>(n: usize) -> Spent {
+/// in time goes into a bucket or the heap at once.
+pub(crate) fn timer<const OTHERS: usize, const SECONDS: u64>(n: usize) -> Spent {
     inside(move || {
         let mut far = chance(1);
-        let mut far = move || 100 * LIMIT + Duration::from_micros(far(1_000_000_000));
+        let mut far =
+            move || Duration::from_micros((SECONDS + far(SECONDS)) * 1_000_000 + far(1_000_000));
         // Timers without stacks.
         let _others = all(OTHERS, |_| spawn_later(far(), || ()));
         yield_now(); // the end of the turn arms them

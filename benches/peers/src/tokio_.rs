@@ -296,10 +296,11 @@ async fn arm(timer: Pin<&mut impl Future>) {
     .await;
 }
 
-pub(crate) fn timer<const OTHERS: usize>(n: usize) -> Spent {
+pub(crate) fn timer<const OTHERS: usize, const SECONDS: u64>(n: usize) -> Spent {
     timed(async move {
         let mut far = chance(1);
-        let mut far = move || 100 * LIMIT + Duration::from_micros(far(1_000_000_000));
+        let mut far =
+            move || Duration::from_micros((SECONDS + far(SECONDS)) * 1_000_000 + far(1_000_000));
         // As in a task that sleeps, without the task.
         let mut others = vec![];
         for _ in 0..OTHERS {
