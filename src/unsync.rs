@@ -36,8 +36,8 @@
 //! assert_eq!(done, 55);
 //! ```
 //!
-//! What they save is the atomic read-modify-write instructions, two of them for an item that is
-//! put and got, one to three more for a wait and its wake: a few nanoseconds of each.
+//! What they save is the atomic read-modify-write instructions: two for each lock that is taken, so
+//! four for an item that is put and got, and as many for a wait and its wake; some nanoseconds of each.
 //!
 //! # What they take part in
 //!
@@ -50,11 +50,12 @@
 //!
 //! # How it works
 //!
-//! The lock of each is a flag, the number beside it is moved by plain loads and stores, and so is
-//! the word that decides how a wait ends, if it is for one of these alone: all who could end it
-//! are of its thread. In a wait for several things another thread may be about to end it through
-//! another of them, so there the word is moved by compare-exchange, as in `sync`. The words of
-//! the greenlets, the ready queue and the timers are those that `sync` uses.
+//! The lock of each is a flag, and the number beside it is moved by plain loads and stores. So is
+//! the word that decides how a wait ends, when a wait for one of these alone is woken: all who could
+//! end it are of its thread. (That holds for `sync` too, if the waker is of the waiter's thread.) In a
+//! wait for several things another thread may be about to end it through another of them, so there
+//! the word is moved by compare-exchange, and so it is by a kill and by a limit. The words of the
+//! greenlets, the ready queue and the timers are those that `sync` uses.
 
 macro_rules! here {
     () => {

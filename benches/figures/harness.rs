@@ -31,9 +31,11 @@ fn measure(
 ) -> Option<f64> {
     if let Some(iterations) = options().iterations {
         if options().names.iter().any(|asked| asked == name) {
-            round(iterations);
-            // Without the end of the hub, which may have many waiters left.
-            std::process::exit(0);
+            run(|| {
+                round(iterations);
+                // Without the end of the hub, which may have many waiters left.
+                std::process::exit(0)
+            });
         }
         return None;
     }

@@ -29,25 +29,18 @@ fn live(n: usize) -> Vec<greenlet::Greenlet<()>> {
     live
 }
 
-/// Where a hub keeps the time limits; a thread without one looks at the clock for each.
-fn in_a_greenlet(f: impl FnOnce() -> Duration + 'static) -> Duration {
-    spawn(f).join().unwrap()
-}
-
 /// The first wait in a scope arms its timer: a yield, to one who yields back. A limit at a point
 /// in time, and so far away, goes into the heap at once.
 fn armed(n: usize) -> Duration {
-    in_a_greenlet(move || {
-        let mut chance = chance(1);
-        let limit = Instant::now() + HOUR;
-        timed(|| {
-            let back = spawn(move || (0..n).for_each(|_| yield_now()));
-            for _ in 0..n {
-                let limit = limit + Duration::from_micros(chance(1_000_000_000));
-                Timeout::at(limit).run(|_| yield_now()).unwrap();
-            }
-            back.join().unwrap();
-        })
+    let mut chance = chance(1);
+    let limit = Instant::now() + HOUR;
+    timed(|| {
+        let back = spawn(move || (0..n).for_each(|_| yield_now()));
+        for _ in 0..n {
+            let limit = limit + Duration::from_micros(chance(1_000_000_000));
+            Timeout::at(limit).run(|_| yield_now()).unwrap();
+        }
+        back.join().unwrap();
     })
 }
 
@@ -66,12 +59,10 @@ fn sleeps(sleepers: usize, most: Duration, n: usize) -> Duration {
 
 pub(crate) fn figures() {
     figure("timeout scope, armed and cancelled", 1_000_000, |n| {
-        in_a_greenlet(move || {
-            timed(|| {
-                for i in 0..n {
-                    black_box(timeout(HOUR, || black_box(i)).unwrap());
-                }
-            })
+        timed(|| {
+            for i in 0..n {
+                black_box(timeout(HOUR, || black_box(i)).unwrap());
+            }
         })
     });
     figure(
