@@ -536,11 +536,11 @@ fn a_kill_or_an_expiry_ends_run_and_its_handlers() {
 /// Not only when the last handler, which takes its time, has ended.
 #[test]
 fn a_killed_server_refuses_at_once() {
-    let (server, busy) = (bind(), Event::new());
+    let (server, busy, enough) = (bind(), Event::new(), Event::new());
     let handler = |_, _| {
         shield(|| {
             busy.set();
-            sleep(3 * SOON);
+            enough.wait();
         });
     };
     let client = client(&server);
@@ -550,6 +550,7 @@ fn a_killed_server_refuses_at_once() {
         running.kill();
         until(|| refused(server.local_addr()));
         assert!(server.live() == 1 && !running.is_finished());
+        enough.set();
     });
     assert!(gone(&client));
     assert_eq!(server.stop(LONG).unwrap().finished, 1);
