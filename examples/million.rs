@@ -6,12 +6,11 @@
 //! cargo run --release --example million -- 100000 256  # so many, and with stacks of 256 KiB
 //! ```
 //!
-//! Memory is what `/proc/self/status` says (`VmRSS` and `VmPTE`), the first time is wall
-//! time, those in brackets are processor time (`/proc/self/stat`, by hundredths of a second, so they mean
-//! little for small numbers). One
-//! greenlet on its stack takes a page; what is beyond it depends on the size of the stacks, as a
-//! page table of 4 KiB serves 2 MiB of them. One that has not started has no stack yet; children
-//! of a `scope`, which remembers each, take some 50 bytes more.
+//! Memory is what `/proc/self/status` says (`VmRSS` and `VmPTE`); the first time is wall time, those
+//! in brackets are processor time (`/proc/self/stat`, by hundredths of a second, so they mean little
+//! for small numbers). One greenlet on its stack takes a page; what is beyond it depends on the size
+//! of the stacks, as a page table of 4 KiB serves 2 MiB of them. One that has not started has no
+//! stack yet; children of a `scope`, which remembers each, take some 50 bytes more.
 
 use greenlet::sync::Event;
 use greenlet::{Builder, run, yield_now};
