@@ -5,7 +5,7 @@ mod queues;
 pub(crate) use queues::*;
 
 use crate::chains::{Call, Deep3};
-use crate::spent::{Clock, Spent, chance, latency, spent, sum};
+use crate::spent::{Clock, Spent, chance, latency, limits, spent, sum};
 use greenlet::sync::{AsyncResult, Event, Queue, Semaphore};
 use greenlet::{
     Greenlet, HubThread, Local, Timeout, join_all, run, sleep, spawn, spawn_later, timeout,
@@ -225,9 +225,7 @@ pub(crate) fn limit(n: usize) -> Spent {
 /// in time goes into a bucket or the heap at once.
 pub(crate) fn timer<const OTHERS: usize, const SECONDS: u64>(n: usize) -> Spent {
     inside(move || {
-        let mut far = chance(1);
-        let mut far =
-            move || Duration::from_micros((SECONDS + far(SECONDS)) * 1_000_000 + far(1_000_000));
+        let mut far = limits(SECONDS);
         // Timers without stacks.
         let _others = all(OTHERS, |_| spawn_later(far(), || ()));
         yield_now(); // the end of the turn arms them

@@ -101,6 +101,12 @@ pub(crate) fn chance(seed: usize) -> impl FnMut(u64) -> u64 {
     }
 }
 
+/// Time limits of so many seconds to twice that.
+pub(crate) fn limits(seconds: u64) -> impl FnMut() -> Duration {
+    let mut chance = chance(1);
+    move || Duration::from_secs(seconds) + Duration::from_micros(chance(seconds * 1_000_000))
+}
+
 /// The sum of the first numbers, which receivers check.
 pub(crate) fn sum(n: usize) -> usize {
     n * n.saturating_sub(1) / 2

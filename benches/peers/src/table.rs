@@ -90,7 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("time limit of a wait that a wake ends", 1_000_000, [all(g::limit_wait), all(m::limit_wait), all(t::limit_wait), part(20, s::limit_wait)]),
     row("timer of 10 to 20 s, armed for a yield, no other", 2_000_000, [all(g::timer::<0, 10>), None, all(t::timer::<0, 10>), None]),
     row("timer of 10 to 20 s, armed for a yield, 1,000,000 others", 2_000_000, [all(g::timer::<1_000_000, 10>), None, all(t::timer::<1_000_000, 10>), None]),
-    row("timer of 1,000 to 2,000 s, the same", 2_000_000, [all(g::timer::<1_000_000, 1_000>), None, all(t::timer::<1_000_000, 1_000>), None]),
+    row("timer of 1,000 to 2,000 s, armed for a yield, 1,000,000 others", 2_000_000, [all(g::timer::<1_000_000, 1_000>), None, all(t::timer::<1_000_000, 1_000>), None]),
     row("sleep, 10,000 sleepers, 0 to 10 ms", 1_000_000, [all(g::sleeps), all(m::sleeps), all(t::sleeps), None]),
     row("sleep, 1,000,000 sleepers, once, 0 to 1 s", 1_000_000, [all(g::sleep_once), None, all(t::sleep_once), None]).long(),
     row("local, get", 20_000_000, [all(g::local), all(m::local), all(t::local), all(s::local)]),

@@ -6,7 +6,7 @@ mod queues;
 pub(crate) use queues::*;
 
 use crate::chains::{Call, Deep3};
-use crate::spent::{Clock, Spent, chance, latency, spent, sum};
+use crate::spent::{Clock, Spent, chance, latency, limits, spent, sum};
 use std::future::poll_fn;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -298,9 +298,7 @@ async fn arm(timer: Pin<&mut impl Future>) {
 
 pub(crate) fn timer<const OTHERS: usize, const SECONDS: u64>(n: usize) -> Spent {
     timed(async move {
-        let mut far = chance(1);
-        let mut far =
-            move || Duration::from_micros((SECONDS + far(SECONDS)) * 1_000_000 + far(1_000_000));
+        let mut far = limits(SECONDS);
         // As in a task that sleeps, without the task.
         let mut others = vec![];
         for _ in 0..OTHERS {
