@@ -25,7 +25,7 @@ fn live(n: usize) -> Vec<greenlet::Greenlet<()>> {
     let mut chance = chance(n);
     let spread = |_| spawn_later(HOUR + Duration::from_micros(chance(1_000_000_000)), || ());
     let live = all(n, spread);
-    yield_now(); // the end of the turn arms them
+    sleep(Duration::from_millis(1)); // the end of the turn arms them
     live
 }
 

@@ -228,7 +228,7 @@ pub(crate) fn timer<const OTHERS: usize, const SECONDS: u64>(n: usize) -> Spent 
         let mut far = limits(SECONDS);
         // Timers without stacks.
         let _others = all(OTHERS, |_| spawn_later(far(), || ()));
-        yield_now(); // the end of the turn arms them
+        sleep(Duration::from_millis(1)); // the end of the turn arms them
         let now = Instant::now();
         spent(n, || {
             let back = spawn(move || (0..n).for_each(|_| yield_now()));
